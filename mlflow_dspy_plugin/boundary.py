@@ -1,0 +1,32 @@
+"""The one place where an error of this package's own instrumentation stops.
+
+A fault in what watches a program is logged with its traceback, and raised where MLflow's own
+autologging is under test; it never reaches the program that is watched.
+"""
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from mlflow_dspy_plugin.names import FLAVOR
+from mlflow_dspy_plugin.seams.mlflow import is_silent
+
+_logger = logging.getLogger("mlflow_dspy_plugin")
+
+
+def never_raises(handler: Callable[..., None]) -> Callable[..., None]:
+    """Make an event handler safe to call in the middle of the user's program."""
+
+    @functools.wraps(handler)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            handler(*args, **kwargs)
+        except Exception:
+            if not is_silent(FLAVOR):
+                _logger.warning("%s failed; the program goes on.", handler.__qualname__, exc_info=True)
+            if os.environ.get("MLFLOW_AUTOLOGGING_TESTING") == "true":
+                raise
+
+    return guarded

@@ -1,0 +1,1 @@
+"""One leaf file for each entry point that MLflow loads."""

@@ -1,0 +1,63 @@
+"""The exceptions of this package, all of them MLflow's own kind.
+
+::
+
+    MlflowException
+    └── DspyPluginError
+        ├── DspyNotInstalledError   dspy cannot be imported (a ModuleNotFoundError too)
+        ├── ProgramError            what was given is no program that can be saved
+        ├── InputError              an input does not fit the program
+        ├── SecretError             a secret would have reached the disk
+        └── ModelFolderError        a model folder is missing, damaged, foreign or too new
+"""
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    BAD_REQUEST,
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_DOES_NOT_EXIST,
+)
+
+
+class DspyPluginError(MlflowException):
+    """Base of every error that this package raises by itself."""
+
+    code = BAD_REQUEST
+
+    def __init__(self, message: str):
+        super().__init__(message, error_code=self.code)
+
+
+class ProgramError(DspyPluginError):
+    """What was given is no DSPy program, or one that cannot be saved as asked for."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class InputError(DspyPluginError):
+    """An input (or input example) does not fit the fields of the program."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class SecretError(DspyPluginError):
+    """Saving was stopped, because a secret that cannot be left out would have been written."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class ModelFolderError(DspyPluginError):
+    """A model folder is missing, half written, of another flavor or of a newer format."""
+
+    code = RESOURCE_DOES_NOT_EXIST
+
+
+class DspyNotInstalledError(DspyPluginError, ModuleNotFoundError):
+    """DSPy support was used where dspy is not installed."""
+
+    def __init__(self):
+        super().__init__(
+            "mlflow.dspy was used, but the package dspy is not installed here. "
+            "Install it with: pip install 'dspy>=3.0.3'"
+        )
+        self.name = "dspy"

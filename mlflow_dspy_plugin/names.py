@@ -1,0 +1,48 @@
+"""Every string that outlives the process: flavor, files, keys, tags and environment variables.
+
+A name in this file stands in saved models, runs or shells of users: add names, never change one.
+"""
+
+DISTRIBUTION = "mlflow-dspy-plugin"
+PACKAGE = "mlflow_dspy_plugin"
+FLAVOR = "dspy"
+MLFLOW_FLAVOR_MODULE = "mlflow.dspy"
+
+# The public names of the package, and the module of it in which each lives.
+PUBLIC_NAMES = {
+    "autolog": "switch",
+    "get_default_conda_env": "packaging.requirements",
+    "get_default_pip_requirements": "packaging.requirements",
+    "load_model": "packaging.load",
+    "log_model": "packaging.save",
+    "save_model": "packaging.save",
+    "_load_pyfunc": "serving.pyfunc",
+}
+
+# Environment variables.
+ENV_PLUGIN = "MLFLOW_DSPY_PLUGIN"
+ENV_ALLOW_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+
+# Run tags.
+TAG_DSPY_VERSION = "dspy.version"
+TAG_PLUGIN_VERSION = "mlflow_dspy_plugin.version"
+
+# Keys of the flavor's section in an MLmodel file.
+KEY_FORMAT = "format"
+KEY_MODEL_PATH = "model_path"
+KEY_SETTINGS_PATH = "settings_path"
+KEY_DIGESTS = "digests"
+KEY_TASK = "inference_task"
+KEY_INPUT_FIELDS = "input_fields"
+KEY_OUTPUT_FIELDS = "output_fields"
+KEY_DSPY_VERSION = "dspy_version"
+KEY_LEFT_OUT = "left_out"
+KEY_CODE = "code"
+
+# Files below a model folder.
+PROGRAM_FILE = "data/program.pkl"
+DSPY_SAVED_FOLDER = "data/model"
+SETTINGS_FILE = "data/settings.pkl"
+
+# Tasks of a model.
+TASK_CHAT = "llm/v1/chat"

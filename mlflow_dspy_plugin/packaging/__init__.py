@@ -1,0 +1,1 @@
+"""A program becomes a model folder that loads anywhere, and comes back from it."""

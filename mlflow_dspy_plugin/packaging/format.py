@@ -1,0 +1,87 @@
+"""What a saved folder holds.
+
+FORMAT 1: `data/program.pkl`, a pickle of {"program", "settings"} without secrets; or, where DSPy's
+own `Module.save` was asked for, its folder `data/model` and the settings in `data/settings.pkl`.
+The flavor's section of the MLmodel file names the files and their SHA-256 digests.
+
+To change it: raise FORMAT, keep the reader of the old one in `load.py`, and add a folder saved by
+the old one to the tests, for ever.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.errors import ModelFolderError
+
+FORMAT = 1
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """The SHA-256 digest of every file below `folder/data`, by its path in the folder."""
+    files = sorted(path for path in (folder / "data").rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+
+
+def check_folder(folder: Path, section: Mapping[str, Any]) -> None:
+    """Refuse a folder that this release cannot read, before anything of it is read.
+
+    Args:
+        folder: The model folder.
+        section: The flavor's section of its MLmodel file.
+
+    Raises:
+        ModelFolderError: If the format is newer, or a file is missing or not as it was saved.
+    """
+    _check_format(folder, section[names.KEY_FORMAT])
+    digests = section.get(names.KEY_DIGESTS)
+    if not isinstance(digests, Mapping) or not isinstance(section.get(names.KEY_MODEL_PATH), str):
+        raise ModelFolderError(
+            f"The model in {folder} is damaged: its MLmodel file does not say what it holds. It was "
+            "half written or changed since; log or download it again."
+        )
+    for key in (names.KEY_MODEL_PATH, names.KEY_SETTINGS_PATH):
+        if key in section:
+            existing(folder, section[key])
+    for name, digest in digests.items():
+        if _digest(existing(folder, name)) != digest:
+            raise ModelFolderError(
+                f"The model in {folder} is damaged: {name} is not what was saved. It was half "
+                "written or changed since; log or download it again."
+            )
+
+
+def _check_format(folder: Path, found: Any) -> None:
+    if type(found) is not int or not 1 <= found <= FORMAT:
+        raise ModelFolderError(
+            f"The model in {folder} has format {found!r}, but this release of {names.DISTRIBUTION} "
+            f"reads formats up to {FORMAT}. Upgrade it: pip install -U {names.DISTRIBUTION}"
+        )
+
+
+def existing(folder: Path, name: str) -> Path:
+    """The path of a file or folder that the model has to have."""
+    path = inside(folder, name)
+    if not path.exists():
+        raise ModelFolderError(
+            f"The model in {folder} is incomplete: {name} is missing. It was half written or half "
+            "copied; log or download it again."
+        )
+    return path
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path of a file of the folder, refused where it leads out of it."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ModelFolderError(
+            f"The model in {folder} names the file {name!r}, which lies outside of it. Do not use "
+            "this folder: it was tampered with."
+        )
+    return path
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

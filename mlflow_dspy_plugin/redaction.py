@@ -1,0 +1,129 @@
+"""What must never leave the process: names that hold secrets, and texts that look like one. Pure.
+
+A new kind of secret is one line in a table below, and its example in `tests/test_redaction.py`.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+REDACTED = "[REDACTED]"
+
+# Word sequences that make a name secret, each word in the singular. Names are split at `_`, `-`,
+# `.`, blanks and humps, so `apiKeys`, `X-Api-Key` and `OPENAI_API_KEY` all hold ("api", "key").
+_SECRET_WORDS = (
+    ("apikey",),
+    ("secret",),
+    ("password",),
+    ("passwd",),
+    ("pwd",),
+    ("passphrase",),
+    ("credential",),
+    ("authorization",),
+    ("bearer",),
+    ("cookie",),
+    ("jwt",),
+    ("connection", "string"),
+    ("conn", "str"),
+)
+# What a key opens: a name that has one of these before the word "key" is a secret.
+_KEY_WORDS = {
+    *("access", "account", "admin", "api", "auth", "encryption", "master", "private", "shared"),
+    *("signing", "storage", "subscription", "anthropic", "azure", "cohere", "openai"),
+}
+# A name that ends in the word "token" is a secret, unless it speaks of the model's vocabulary.
+_VOCABULARY_WORDS = {
+    *("begin", "bos", "cls", "end", "eos", "image", "mask", "pad", "sep", "special", "start"),
+    *("stop", "think", "unk"),
+}
+# A name that ends in one of these says where a secret is, not what it is (`api_key_env`).
+_POINTER_WORDS = {
+    *("column", "env", "field", "file", "header", "name", "path", "prefix", "var", "variable"),
+}
+
+_SECRET_TEXTS = (
+    r"\bsk-[A-Za-z0-9_-]{16,}",
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    r"\bAIza[0-9A-Za-z_-]{35}",
+    r"\bgh[pousr]_[A-Za-z0-9]{36,}",
+    r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
+    r"\bhf_[A-Za-z0-9]{30,}",
+    r"\bdapi[0-9a-f]{32}\b",
+    r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+    r"\b[Bb]earer\s+[A-Za-z0-9._~+/=-]{12,}",
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?",
+    r"(?<=://)[^/\s:@\"'<>]*:[^/\s\"'<>]+(?=@)",
+    r"(?<=[?&])(?:api[_-]?key|(?:\w+[_-])?token|secret|password|sig|signature)=[^&#\s\"'<>]{8,}",
+)
+_SECRET_TEXT = re.compile("|".join(_SECRET_TEXTS))
+_URL_USER = re.compile(r"(?<=://)" + re.escape(REDACTED) + "@")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+# Values of secret environment variables that are shorter, or plain words, stand in texts by chance.
+_SHORTEST_SECRET = 8
+_SURELY_SECRET = 20
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a value of this name (argument, attribute, header, variable) is to be kept secret."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words or words[-1] in _POINTER_WORDS:
+        return False
+    if words[-1] == "token":
+        return not (len(words) > 1 and words[-2] in _VOCABULARY_WORDS)
+    singular = [word.removesuffix("s") for word in words]
+    if words[-1] == "auth" or any(_is_secret_key(*pair) for pair in zip(words, singular[1:], strict=False)):
+        return True
+    return any(
+        tuple(singular[start : start + len(secret)]) == secret
+        for secret in _SECRET_WORDS
+        for start in range(len(words))
+    )
+
+
+def _is_secret_key(before: str, word: str) -> bool:
+    return word == "key" and before in _KEY_WORDS
+
+
+def redact_text(text: str) -> str:
+    """The text with everything that looks like a secret, or a user in a URL, put out of sight."""
+    return _URL_USER.sub("", _SECRET_TEXT.sub(REDACTED, text))
+
+
+def redact_named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with the values of secret names put out of sight, at every depth of mappings."""
+    return {
+        key: REDACTED
+        if isinstance(key, str) and value is not None and is_secret_name(key)
+        else redact_named(value)
+        if isinstance(value, Mapping)
+        else value
+        for key, value in values.items()
+    }
+
+
+def is_text(value: Any) -> bool:
+    """Whether the value is a text that could be a secret."""
+    return isinstance(value, (str, bytes)) and bool(value)
+
+
+def secret_texts(text: str) -> Iterator[str]:
+    """Every part of the text that looks like a secret."""
+    yield from _SECRET_TEXT.findall(text)
+
+
+def environment_secrets() -> dict[str, str]:
+    """The variables of the environment whose name says that their value is a secret."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        # The working folder of a shell, no password.
+        if name != "PWD" and is_secret_name(name) and is_distinctive(value)
+    }
+
+
+def is_distinctive(text: str) -> bool:
+    """Whether a secret is too long or too mixed to stand in other texts by chance."""
+    mixed = any(c.isdigit() for c in text) and any(c.isalpha() for c in text)
+    return len(text) >= (_SHORTEST_SECRET if mixed else _SURELY_SECRET)

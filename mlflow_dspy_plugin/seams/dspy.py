@@ -1,0 +1,255 @@
+"""DSPy's names that are private or differ between releases."""
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow_dspy_plugin.errors import DspyNotInstalledError
+
+try:
+    import dspy
+except ModuleNotFoundError as error:
+    if error.name != "dspy":
+        raise
+    raise DspyNotInstalledError() from None
+
+from dspy.utils import parallelizer as _parallelizer
+from dspy.utils.callback import ACTIVE_CALL_ID, BaseCallback
+
+# `from dspy.dsp.utils import settings` is the settings object; the module has the same name.
+_settings = importlib.import_module("dspy.dsp.utils.settings")
+
+# Settings that belong to the running process, not to the program.
+_RUNTIME_SETTINGS = {
+    "branch_idx",
+    "caller_modules",
+    "caller_predict",
+    "callbacks",
+    "send_stream",
+    "stream_listeners",
+    "trace",
+    "usage_tracker",
+}
+# DSPy copies its context overrides into the worker threads it starts, so what must reach those
+# threads travels under a key of ours.
+_INHERITED_KEY = "_mlflow_dspy_plugin"
+# dspy >= 3.4 carries the parent call into worker threads by itself.
+_EXECUTOR_CARRIES_PARENT = hasattr(_parallelizer, "_bind_active_call_id")
+
+
+# -- settings ---------------------------------------------------------------------------------
+
+
+def current_settings() -> dict[str, Any]:
+    """The settings that a program needs to run elsewhere, and that differ from DSPy's defaults."""
+    defaults = _settings.DEFAULT_CONFIG
+    return {
+        key: value
+        for key, value in dspy.settings.config.items()
+        if key not in _RUNTIME_SETTINGS
+        and not key.startswith("_")
+        and (key not in defaults or value is not defaults[key] and value != defaults[key])
+    }
+
+
+def fill_settings(settings: dict[str, Any]) -> None:
+    """Set each setting that still has DSPy's default, from any thread.
+
+    `dspy.configure` refuses every thread but its first; the lock it guards with is used here.
+    """
+    with _settings.global_lock:
+        config, defaults = _settings.main_thread_config, _settings.DEFAULT_CONFIG
+        for key, value in settings.items():
+            if config.get(key) == defaults.get(key):
+                config[key] = value
+
+
+# -- callbacks --------------------------------------------------------------------------------
+
+
+class Watcher(BaseCallback):
+    """A callback of this package; what has been uninstalled ends what it has begun, and no more.
+
+    Attributes:
+        installed: Whether it may begin anything.
+    """
+
+    installed = True
+
+
+def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
+    """Have DSPy call these callbacks beside the user's, whatever is configured later.
+
+    DSPy asks `settings.get("callbacks")` at every call. Answering there leaves the user's settings
+    as they are: there is nothing that `dspy.configure(callbacks=...)` could overwrite. Others ask
+    too, and may configure what they were told: such a copy is not called a second time.
+
+    Returns:
+        What undoes it.
+    """
+    installed = list(callbacks)
+
+    def make(original):
+        def get(self, key, default=None):
+            value = original(self, key, default)
+            if key != "callbacks":
+                return value
+            return [each for each in value or () if not isinstance(each, Watcher)] + installed
+
+        return get
+
+    undo = _patch(_settings.Settings, "get", make)
+
+    def uninstall() -> None:
+        for callback in installed:
+            callback.installed = False
+        installed.clear()
+        undo()
+
+    return uninstall
+
+
+def _patch(owner: Any, name: str, make: Callable[[Callable], Callable]) -> Callable[[], None]:
+    """Replace `owner.name` by what `make` builds around it; returns the undo.
+
+    Where somebody else has replaced it since, the undo leaves both in place.
+    """
+    original = getattr(owner, name)
+    replacement = functools.wraps(original)(make(original))
+    setattr(owner, name, replacement)
+
+    def undo() -> None:
+        if getattr(owner, name) is replacement:
+            setattr(owner, name, original)
+
+    return undo
+
+
+def active_call_id() -> str | None:
+    """The call that the current code runs in: inside an `on_*_start` handler, the parent call."""
+    return ACTIVE_CALL_ID.get()
+
+
+def inherited(name: str) -> Any:
+    """A value that was handed down to this code, through DSPy's worker threads too."""
+    return next((h.values[name] for h in reversed(_handed()) if name in h.values), None)
+
+
+@dataclass(frozen=True, eq=False)
+class HandedDown:
+    """What one `hand_down` has set."""
+
+    values: Mapping[str, Any]
+
+
+def hand_down(**values: Any) -> HandedDown:
+    """Set values that the code called from here inherits; `take_back` ends it."""
+    handed = HandedDown(values)
+    _hand((*_handed(), handed))
+    return handed
+
+
+def take_back(handed: HandedDown) -> None:
+    """Undo one `hand_down`, in whatever order several end.
+
+    A cancelled or abandoned call may end in another context, where there is nothing to undo.
+    """
+    before = _handed()
+    if handed in before:
+        _hand(tuple(other for other in before if other is not handed))
+
+
+def _handed() -> tuple[HandedDown, ...]:
+    return _settings.thread_local_overrides.get().get(_INHERITED_KEY, ())
+
+
+def _hand(all_handed: tuple[HandedDown, ...]) -> None:
+    overrides = _settings.thread_local_overrides.get()
+    # A copy: other contexts, and DSPy's default for all of them, share the object.
+    changed = type(overrides)(overrides)
+    changed[_INHERITED_KEY] = all_handed
+    if not all_handed:
+        del changed[_INHERITED_KEY]
+    _settings.thread_local_overrides.set(changed)
+
+
+def hand_down_parent(call_id: str) -> HandedDown | None:
+    """On releases whose executor does not carry the parent call into its threads, do so."""
+    return None if _EXECUTOR_CARRIES_PARENT else hand_down(call_id=call_id)
+
+
+def inherited_call_id() -> str | None:
+    """The parent call, as `hand_down_parent` left it."""
+    return None if _EXECUTOR_CARRIES_PARENT else inherited("call_id")
+
+
+def interruption() -> BaseException | None:
+    """The KeyboardInterrupt or cancellation that is passing through, or being handled.
+
+    dspy 3.0 to 3.3 tell end handlers of an Exception only; they are called while it passes.
+    """
+    error = sys.exc_info()[1]
+    return None if isinstance(error, Exception) else error
+
+
+# -- programs ---------------------------------------------------------------------------------
+
+
+def ends_agent(tool: "dspy.Tool") -> bool:
+    """Whether this is the tool that DSPy gives an agent to say that it has done; it does nothing."""
+    module = getattr(tool.func, "__module__", None) or ""
+    return tool.name == "finish" and module.split(".")[0] == "dspy"
+
+
+def is_signature(value: Any) -> bool:
+    """Whether the value is a `dspy.Signature` class."""
+    return inspect.isclass(value) and issubclass(value, dspy.Signature)
+
+
+def save_whole_program(program: "dspy.Module", folder: Path) -> None:
+    """DSPy's own `save` of a program with its code, without the log lines that warn of pickle."""
+    program.save(str(folder), save_program=True)
+
+
+def load_whole_program(folder: Path) -> "dspy.Module":
+    """DSPy's own `load` of a program saved with its code; the caller has allowed pickle."""
+    if "allow_pickle" in inspect.signature(dspy.load).parameters:
+        return dspy.load(str(folder), allow_pickle=True)
+    return dspy.load(str(folder))
+
+
+# -- language models --------------------------------------------------------------------------
+
+
+def watch_lm_results(report: Callable[[Any], None]) -> Callable[[], None]:
+    """Call `report(result)` inside each LM call that got an answer; returns the undo."""
+    if importlib.util.find_spec("dspy.clients.execution") is None:
+        return _patch(dspy.BaseLM, "_process_lm_response", functools.partial(_reporting, report))
+    execution = importlib.import_module("dspy.clients.execution")
+    return _patch(execution, "finalize", functools.partial(_reporting_last, report))
+
+
+def _reporting(report: Callable[[Any], None], original: Callable) -> Callable:
+    """dspy 3.0 to 3.3: `_process_lm_response(lm, response, ...)`."""
+
+    def _process_lm_response(self, response, *args, **kwargs):
+        report(response)
+        return original(self, response, *args, **kwargs)
+
+    return _process_lm_response
+
+
+def _reporting_last(report: Callable[[Any], None], original: Callable) -> Callable:
+    """dspy >= 3.4: `finalize(lm, call, result)`."""
+
+    def finalize(lm, call, result):
+        report(result)
+        return original(lm, call, result)
+
+    return finalize

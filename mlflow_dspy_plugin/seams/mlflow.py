@@ -1,0 +1,148 @@
+"""MLflow's names that are private or differ between releases."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import yaml
+from mlflow.entities import LiveSpan
+from mlflow.models.dependencies_schemas import _get_dependencies_schemas
+from mlflow.models.model import _update_active_model_id_based_on_mlflow_model
+from mlflow.models.rag_signatures import SIGNATURE_FOR_LLM_INFERENCE_TASK
+from mlflow.models.resources import _ResourceBuilder
+from mlflow.models.utils import _save_example
+from mlflow.tracing.provider import _get_trace_exporter, set_span_in_context
+from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS
+from mlflow.tracking.artifact_utils import _download_artifact_from_uri
+from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS, get_autologging_config
+from mlflow.utils.environment import (
+    _CONDA_ENV_FILE_NAME,
+    _CONSTRAINTS_FILE_NAME,
+    _PYTHON_ENV_FILE_NAME,
+    _REQUIREMENTS_FILE_NAME,
+    _mlflow_conda_env,
+    _process_conda_env,
+    _process_pip_requirements,
+    _PythonEnv,
+)
+from mlflow.utils.file_utils import get_total_file_size
+from mlflow.utils.model_utils import (
+    _add_code_from_conf_to_system_path,
+    _validate_and_copy_code_paths,
+)
+from mlflow.utils.requirements_utils import _get_pinned_requirement
+
+AWAIT_REGISTRATION_SECONDS = DEFAULT_AWAIT_MAX_SLEEP_SECONDS
+TASK_SIGNATURES = SIGNATURE_FOR_LLM_INFERENCE_TASK
+CONDA_ENV_FILE = _CONDA_ENV_FILE_NAME
+PYTHON_ENV_FILE = _PYTHON_ENV_FILE_NAME
+
+add_code_to_path = _add_code_from_conf_to_system_path
+conda_env_of = _mlflow_conda_env
+copy_code_paths = _validate_and_copy_code_paths
+link_active_model = _update_active_model_id_based_on_mlflow_model
+pinned_requirement = _get_pinned_requirement
+save_example = _save_example
+size_of = get_total_file_size
+
+
+def download(uri: str, folder: str | None) -> Path:
+    """The local folder of a model, downloaded into `folder` where it is not local."""
+    return Path(_download_artifact_from_uri(artifact_uri=str(uri), output_path=folder))
+
+
+def dependencies_metadata() -> dict[str, Any]:
+    """What `mlflow.models.set_retriever_schema` and its like have set for the model being logged."""
+    with _get_dependencies_schemas() as schemas:
+        return schemas.to_dict() or {}
+
+
+def serialize_resources(resources: Any) -> dict[str, Any]:
+    """Databricks resources, or the YAML file that lists them, as an MLmodel file holds them."""
+    if isinstance(resources, (str, Path)):
+        return _ResourceBuilder.from_yaml_file(resources)
+    return _ResourceBuilder.from_resources(resources)
+
+
+def write_environment(
+    folder: Path,
+    default_requirements: list[str],
+    conda_env: Any,
+    pip_requirements: Any,
+    extra_pip_requirements: Any,
+) -> None:
+    """Write the files from which MLflow builds the environment of a model."""
+    if conda_env is None:
+        conda, requirements, constraints = _process_pip_requirements(
+            default_requirements, pip_requirements, extra_pip_requirements
+        )
+    else:
+        conda, requirements, constraints = _process_conda_env(conda_env)
+    (folder / _CONDA_ENV_FILE_NAME).write_text(yaml.safe_dump(conda, default_flow_style=False))
+    if constraints:
+        (folder / _CONSTRAINTS_FILE_NAME).write_text("\n".join(constraints))
+    (folder / _REQUIREMENTS_FILE_NAME).write_text("\n".join(requirements))
+    _PythonEnv.current().to_yaml(str(folder / _PYTHON_ENV_FILE_NAME))
+
+
+def record_autologging(integration: str, config: Mapping[str, Any]) -> None:
+    """Tell MLflow's table of integrations, which `mlflow.autolog` asks, what is set.
+
+    MLflow's own decorator is passed by: it binds an integration to the DSPy releases that MLflow
+    was tested with.
+    """
+    AUTOLOGGING_INTEGRATIONS[integration] = dict(config)
+
+
+def is_silent(integration: str) -> bool:
+    """Whether the user wants no log lines from the integration."""
+    return bool(get_autologging_config(integration, "silent", False))
+
+
+def enter_span(span: LiveSpan) -> Any:
+    """Make the span the current one of this context; the token takes it back."""
+    return set_span_in_context(span)
+
+
+def leave_span(token: Any) -> None:
+    """Take a span back, by the token that `enter_span` gave.
+
+    MLflow's own way logs an error where this is no longer the context that the span was entered
+    in: a stream that is abandoned ends in that of the garbage collector. There is nothing to take
+    back there.
+    """
+    # MLflow >= 3.5 has two tokens where its tracer is isolated from that of the process.
+    for part in token if isinstance(token, tuple) else (token,):
+        if part is not None:
+            with contextlib.suppress(ValueError):
+                part.var.reset(part)
+
+
+def start_export() -> None:
+    """Have MLflow's export of traces ready, while threads can still be started.
+
+    MLflow >= 3.5 sends spans to its queue every five seconds, and starts the threads of the queue
+    with the first: a script that ends before would lose all of its traces.
+    """
+    queue = getattr(_trace_exporter(), "_async_queue", None)
+    if queue is not None and not queue.is_active():
+        queue.activate()
+
+
+def flush_traces() -> None:
+    """Wait until the traces that have ended are stored.
+
+    MLflow's own function logs an error where its exporter has no queue: where logging is not
+    asynchronous, and before the first trace.
+    """
+    if hasattr(_trace_exporter(), "_async_queue"):
+        mlflow.flush_trace_async_logging()
+
+
+def _trace_exporter() -> Any:
+    # MLflow 3.4 looks for it where tracing is off, too.
+    with contextlib.suppress(AttributeError):
+        return _get_trace_exporter()
+    return None

@@ -1,0 +1,1 @@
+"""Traces of DSPy programs: what runs becomes spans."""

@@ -1,0 +1,1 @@
+"""What improves a program: optimizers and evaluations become runs."""

@@ -1,0 +1,145 @@
+"""What reaches into DSPy: values handed down to what is called, and names that are put back."""
+
+import asyncio
+import contextvars
+import itertools
+
+import dspy
+import pytest
+
+from mlflow_dspy_plugin.seams import dspy as seam
+
+KEY = "_mlflow_dspy_plugin"
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(store):
+    # dspy 3.0 leaves a callback of its own in the user's list when it streams.
+    dspy.configure(callbacks=[])
+    yield
+    assert KEY not in dspy.settings.config
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_values_can_be_taken_back_in_any_order(order):
+    handed = [seam.hand_down(name="a"), seam.hand_down(name="b"), seam.hand_down(other="c")]
+    assert (seam.inherited("name"), seam.inherited("other")) == ("b", "c")
+    for count, index in enumerate(order, 1):
+        seam.take_back(handed[index])
+        left = [handed[i].values for i in range(3) if i not in order[:count]]
+        expected = next((values["name"] for values in reversed(left) if "name" in values), None)
+        assert seam.inherited("name") == expected
+    assert seam.inherited("other") is None
+
+
+def test_taking_back_twice_is_once():
+    outer, inner = seam.hand_down(name="a"), seam.hand_down(name="a")
+    seam.take_back(inner)
+    seam.take_back(inner)
+    assert seam.inherited("name") == "a"
+    seam.take_back(outer)
+
+
+def test_what_another_context_has_handed_down_is_not_taken_back_here():
+    elsewhere = contextvars.copy_context()
+    handed = elsewhere.run(seam.hand_down, name="a")
+    mine = seam.hand_down(name="b")
+    seam.take_back(handed)
+    assert seam.inherited("name") == "b"
+    assert elsewhere.run(seam.inherited, "name") == "a"
+    seam.take_back(mine)
+
+
+def test_tasks_do_not_see_each_other_s_values():
+    async def one(name):
+        handed = seam.hand_down(name=name)
+        await asyncio.sleep(0.01)
+        seen = seam.inherited("name")
+        seam.take_back(handed)
+        return seen
+
+    async def main():
+        return await asyncio.gather(*map(one, "abc"))
+
+    assert asyncio.run(main()) == ["a", "b", "c"]
+
+
+def test_workers_of_dspy_inherit_and_can_hand_down_on_their_own():
+    class Worker(dspy.Module):
+        def forward(self, i):
+            before = seam.inherited("name")
+            handed = seam.hand_down(name=i)
+            inside = seam.inherited("name")
+            seam.take_back(handed)
+            return (before, inside, seam.inherited("name"))
+
+    handed = seam.hand_down(name="parent")
+    pairs = [(Worker(), {"i": i}) for i in range(4)]
+    results = dspy.Parallel(num_threads=2, disable_progress_bar=True)(pairs)
+    seam.take_back(handed)
+    assert results == [("parent", i, "parent") for i in range(4)]
+
+
+def test_a_context_of_the_user_s_keeps_what_was_handed_down():
+    handed = seam.hand_down(name="a")
+    with dspy.context(num_threads=2):
+        assert seam.inherited("name") == "a"
+        inner = seam.hand_down(name="b")
+    assert seam.inherited("name") == "a"
+    seam.take_back(inner)
+    seam.take_back(handed)
+
+
+class Watching(seam.Watcher):
+    """A callback of the package."""
+
+
+def test_callbacks_are_beside_the_user_s_and_gone_after_the_undo():
+    original = vars(type(dspy.settings))["get"]
+    mine = dspy.utils.callback.BaseCallback()
+    watching = Watching()
+    undo = seam.install_callbacks([watching])
+    dspy.configure(callbacks=[mine])
+    assert dspy.settings.get("callbacks", []) == [mine, watching]
+    assert dspy.settings.callbacks == [mine]
+    assert dspy.settings.get("num_threads") == dspy.settings.num_threads
+    assert dspy.settings.get("no such setting", "default") == "default"
+    undo()
+    assert vars(type(dspy.settings))["get"] is original
+    assert dspy.settings.get("callbacks") == [mine]
+    assert not watching.installed
+
+
+def test_a_copy_of_the_callbacks_that_was_configured_is_not_called_twice():
+    """Other instrumentation reads the callbacks, adds its own, and configures the list."""
+    watching = Watching()
+    undo = seam.install_callbacks([watching])
+    dspy.configure(callbacks=dspy.settings.get("callbacks", []))
+    assert dspy.settings.get("callbacks") == [watching]
+    undo()
+    assert dspy.settings.get("callbacks") == [watching]
+    again = seam.install_callbacks([fresh := Watching()])
+    assert dspy.settings.get("callbacks") == [fresh]
+    again()
+
+
+def test_what_somebody_else_has_replaced_since_stays(monkeypatch):
+    undo = seam.install_callbacks([Watching()])
+    settings_class = type(dspy.settings)
+    ours = settings_class.get
+    theirs = lambda self, key, default=None: ours(self, key, default)  # noqa: E731
+    monkeypatch.setattr(settings_class, "get", theirs)
+    undo()
+    assert settings_class.get is theirs
+    assert dspy.settings.get("callbacks") == []
+    monkeypatch.undo()
+    settings_class.get = ours.__wrapped__
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "ends"), [("finish", False, True), ("finish", True, False), ("search", False, False)]
+)
+def test_only_dspy_s_own_finish_tool_ends_an_agent(name, own, ends):
+    agent = dspy.ReAct("question -> answer", tools=[dspy.Tool(lambda: 1, name="search", desc="d")])
+    tool = dspy.Tool(lambda: 1, name=name, desc="d") if own else agent.tools[name]
+    assert seam.ends_agent(tool) is ends

@@ -1,0 +1,168 @@
+"""Every kind of secret that the tables of `redaction.py` know has its example here, and its near miss."""
+
+import pytest
+
+from mlflow_dspy_plugin.redaction import (
+    REDACTED,
+    environment_secrets,
+    is_distinctive,
+    is_secret_name,
+    redact_named,
+    redact_text,
+    secret_texts,
+)
+
+
+@pytest.fixture(autouse=True)
+def store():
+    """Nothing here needs a tracking store."""
+
+
+SECRET_NAMES = [
+    *("api_key", "apiKey", "apikey", "api-key", "X-Api-Key", "OPENAI_API_KEY", "api_keys", "APIKey"),
+    *("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "AWS_SECRET_ACCESS_KEY"),
+    *(
+        "AccountKey",
+        "account_key",
+        "storage_key",
+        "shared_key",
+        "subscription-key",
+        "Ocp-Apim-Subscription-Key",
+    ),
+    *("private_key", "signing_key", "encryption_key", "master_key", "admin_key", "auth_key", "X-Auth-Key"),
+    *("openai_key", "AZURE_KEY", "azure_ad_token", "token", "bot_token", "accessToken", "GITHUB_TOKEN"),
+    *("secret", "client_secret", "secrets", "password", "db_passwords", "DB_PASSWORD", "passwd", "pwd"),
+    *("passphrase", "credential", "vertex_credentials", "Authorization", "Proxy-Authorization"),
+    *("bearer", "Cookie", "Set-Cookie", "cookies", "jwt", "auth", "Helicone-Auth", "basic_auth"),
+    *("connection_string", "connectionString", "conn_str"),
+]
+PLAIN_NAMES = [
+    *(
+        "max_tokens",
+        "max_completion_tokens",
+        "tokens",
+        "num_tokens",
+        "token_count",
+        "tokenizer",
+        "stop_tokens",
+    ),
+    *("eos_token", "pad_token", "special_token", "start_token", "end_token", "mask_token"),
+    *("api_key_env", "api_key_name", "token_file", "credentials_path", "password_field", "token_column"),
+    *("key", "sort_key", "primary_key", "keys", "keyword", "monkey", "author", "authors", "auth_type"),
+    *(
+        "secretary",
+        "secretion",
+        "passwordless",
+        "model",
+        "api_base",
+        "api_version",
+        "temperature",
+        "",
+        "_",
+        "42",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_a_name_that_speaks_of_a_secret_is_secret(name):
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize("name", PLAIN_NAMES)
+def test_a_name_that_only_resembles_a_secret_one_is_not(name):
+    assert not is_secret_name(name)
+
+
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD9\n-----END RSA PRIVATE KEY-----"
+SECRET_TEXTS = [
+    "sk-proj-abcdefghijklmnop0123",
+    "sk-ant-api03-abcdefghijklmnop",
+    "AKIAIOSFODNN7EXAMPLE",
+    "ASIAIOSFODNN7EXAMPLE",
+    "AIza" + "b" * 35,
+    "ghp_" + "c" * 36,
+    "xoxb-1234567890-abc",
+    "hf_" + "d" * 34,
+    "dapi" + "0123456789abcdef" * 2,
+    "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2QT4",
+    "Bearer abcdefghijkl0123",
+    PEM,
+]
+
+
+@pytest.mark.parametrize("secret", SECRET_TEXTS)
+def test_a_text_of_a_secret_s_form_is_taken_out_of_what_surrounds_it(secret):
+    assert redact_text(f"it is '{secret}' here") == f"it is '{REDACTED}' here"
+    assert list(secret_texts(f"it is '{secret}' here")) == [secret]
+
+
+@pytest.mark.parametrize(
+    ("url", "left"),
+    [
+        ("http://user:pw@host/v1", "http://host/v1"),
+        ("redis://:pw@host:6379/0", "redis://host:6379/0"),
+        ("postgresql://user:p@ss:word@host/db", "postgresql://host/db"),
+        ('{"url": "https://user:pw@host"}', '{"url": "https://host"}'),
+        ("https://host/v1?api-key=0123456789&x=1", f"https://host/v1?{REDACTED}&x=1"),
+        ("https://host/v1?x=1&access_token=0123456789", f"https://host/v1?x=1&{REDACTED}"),
+        ("https://blob/c?sv=1&sig=abc%2Fdef%3D#top", f"https://blob/c?sv=1&{REDACTED}#top"),
+    ],
+)
+def test_a_url_loses_its_user_and_its_secret_parameters(url, left):
+    assert redact_text(url) == left
+    assert list(secret_texts(url))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a task-oriented risk-averse answer",
+        "sk-short",
+        "Bearer of bad news",
+        "the bearer: someone@example.com",
+        "http://host:8000/v1",
+        "http://host:8000/~me@home",
+        "see https://a.example: write to me@example.com",
+        "https://host/search?q=token&sign=on",
+        "ratio 3:4@5",
+    ],
+)
+def test_a_text_without_a_secret_stays_as_it_is(text):
+    assert redact_text(text) == text
+    assert not list(secret_texts(text))
+
+
+def test_redact_named_hides_values_by_name_at_every_depth_and_copies_nothing_else():
+    inner = ["kept"]
+    values = {"api_key": "a", "kwargs": {"headers": {"Authorization": "b"}, "max_tokens": 5}, "token": None}
+    redacted = redact_named({**values, "list": inner, 7: "number"})
+    assert redacted == {
+        "api_key": REDACTED,
+        "kwargs": {"headers": {"Authorization": REDACTED}, "max_tokens": 5},
+        "token": None,
+        "list": ["kept"],
+        7: "number",
+    }
+    assert redacted["list"] is inner
+    assert values["kwargs"]["headers"] == {"Authorization": "b"}
+
+
+def test_environment_secrets_are_the_distinctive_values_of_secret_variables(monkeypatch):
+    for name in list(environment_secrets()):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MY_API_KEY", "abc12345")
+    monkeypatch.setenv("MY_PASSWORD", "secret")
+    monkeypatch.setenv("MY_TOKEN_FILE", "/run/secrets/token-0")
+    monkeypatch.setenv("MY_REGION", "eu-central-1")
+    monkeypatch.setenv("PWD", "/home/someone/project1")
+    assert environment_secrets() == {"MY_API_KEY": "abc12345"}
+
+
+@pytest.mark.parametrize(
+    ("text", "distinctive"),
+    [("abc1234", False), ("abc12345", True), ("12345678", False), ("password", False), ("a" * 20, True)],
+)
+def test_a_secret_is_distinctive_when_it_is_long_or_mixed(text, distinctive):
+    assert is_distinctive(text) is distinctive
