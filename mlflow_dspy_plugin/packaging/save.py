@@ -16,9 +16,16 @@ from mlflow.models.model import MLMODEL_FILE_NAME, ModelInfo
 from mlflow.models.resources import Resource
 
 from mlflow_dspy_plugin import names
-from mlflow_dspy_plugin.errors import InputError, ModelFolderError, ProgramError, SecretError
+from mlflow_dspy_plugin.errors import ModelFolderError, SecretError
 from mlflow_dspy_plugin.packaging import format as folder_format
-from mlflow_dspy_plugin.packaging.fields import Fields, check_fields, fields_of, only_input
+from mlflow_dspy_plugin.packaging.arguments import (
+    check_example,
+    check_program,
+    check_registered_name,
+    check_signature,
+    check_task,
+)
+from mlflow_dspy_plugin.packaging.fields import Fields, fields_of
 from mlflow_dspy_plugin.packaging.requirements import requirements_of
 from mlflow_dspy_plugin.packaging.schema import signature_of, streams
 from mlflow_dspy_plugin.packaging.scrub import Pickled, check_bytes, pickle_without_secrets
@@ -81,12 +88,12 @@ def save_model(
         SecretError: If a secret sits where it cannot be left out.
         ModelFolderError: If the folder exists and is not empty.
     """
-    _check_program(model)
-    _check_task(task)
-    _check_signature(signature)
+    check_program(model)
+    check_task(task)
+    check_signature(signature)
     fields = fields_of(model)
     if task is None:
-        _check_example(input_example, fields)
+        check_example(input_example, fields)
     with _new_folder(path) as folder:
         mlflow_model = Model() if mlflow_model is None else mlflow_model
         _describe(mlflow_model, fields, task, signature, input_example, folder)
@@ -161,7 +168,7 @@ def log_model(
     Raises:
         DspyPluginError: As `save_model` does, before anything is created in the tracking store.
     """
-    _check_registered_name(registered_model_name)
+    check_registered_name(registered_model_name)
     with tempfile.TemporaryDirectory() as parent:
         # Saved first and on its own: what is refused is refused before a model is registered.
         saved = Path(parent, "model")
@@ -214,56 +221,6 @@ class _SavedFolder:
         if saved.metadata:
             mlflow_model.metadata = {**saved.metadata, **(mlflow_model.metadata or {})}
         mlflow_model.save(str(Path(path, MLMODEL_FILE_NAME)))
-
-
-def _check_program(model: Any) -> None:
-    if not isinstance(model, dspy.Module):
-        hint = " It is the class; give an instance of it." if isinstance(model, type) else ""
-        raise ProgramError(
-            f"mlflow.dspy saves a dspy.Module, but was given {type(model).__name__}: {model!r:.100}."
-            f"{hint or ' Build your program as a subclass of dspy.Module, or use dspy.Predict.'}"
-        )
-
-
-def _check_registered_name(name: str | None) -> None:
-    """MLflow checks the name only when the model is logged, and leaves it there."""
-    if name is not None and (not name or set(name) & set("/:")):
-        raise ProgramError(
-            f"The registered_model_name {name!r} is none that MLflow can register: it must not be "
-            "empty or contain '/' or ':'. Give another one."
-        )
-
-
-def _check_task(task: str | None) -> None:
-    if task is not None and task not in mlflow_seam.TASK_SIGNATURES:
-        raise ProgramError(
-            f"The task {task!r} is unknown. Give None, or one of {', '.join(map(repr, mlflow_seam.TASK_SIGNATURES))}."
-        )
-
-
-def _check_signature(signature: ModelSignature | None) -> None:
-    if signature is not None and (signature.inputs is None or not len(signature.inputs.inputs)):
-        raise ProgramError(
-            "The model signature has no inputs, but the input schema must contain at least one "
-            "field. Leave the signature out: it is read from the program."
-        )
-
-
-def _check_example(example: Any, fields: Fields) -> None:
-    what = "The input example"
-    if isinstance(example, tuple) and len(example) == 2:
-        example = example[0]
-    if isinstance(example, str):
-        only_input(fields, what)
-    elif isinstance(example, Mapping):
-        check_fields(example, fields, what)
-    elif hasattr(example, "columns"):
-        if len(example) != 1:
-            raise InputError(f"{what} is a DataFrame of {len(example)} rows. Give one row.")
-        if all(isinstance(column, str) for column in example.columns):
-            check_fields(dict.fromkeys(example.columns), fields, what)
-    elif isinstance(example, (list, tuple)) and len(example) != 1:
-        raise InputError(f"{what} is a list of {len(example)} rows. Give one row.")
 
 
 @contextlib.contextmanager

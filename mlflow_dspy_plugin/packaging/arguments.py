@@ -1,0 +1,65 @@
+"""What `save_model` and `log_model` are given, checked before anything is written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+from mlflow.models import ModelSignature
+
+from mlflow_dspy_plugin.errors import InputError, ProgramError
+from mlflow_dspy_plugin.packaging.fields import Fields, check_fields, only_input
+from mlflow_dspy_plugin.seams.mlflow import TASK_SIGNATURES
+
+
+def check_program(model: Any) -> None:
+    """Refuse what is no program."""
+    if not isinstance(model, dspy.Module):
+        hint = " It is the class; give an instance of it." if isinstance(model, type) else ""
+        raise ProgramError(
+            f"mlflow.dspy saves a dspy.Module, but was given {type(model).__name__}: {model!r:.100}."
+            f"{hint or ' Build your program as a subclass of dspy.Module, or use dspy.Predict.'}"
+        )
+
+
+def check_registered_name(name: str | None) -> None:
+    """Refuse a name that MLflow would refuse only after the model is logged."""
+    if name is not None and (not name or set(name) & set("/:")):
+        raise ProgramError(
+            f"The registered_model_name {name!r} is none that MLflow can register: it must not be "
+            "empty or contain '/' or ':'. Give another one."
+        )
+
+
+def check_task(task: str | None) -> None:
+    """Refuse a task that MLflow does not know."""
+    if task is not None and task not in TASK_SIGNATURES:
+        raise ProgramError(
+            f"The task {task!r} is unknown. Give None, or one of {', '.join(map(repr, TASK_SIGNATURES))}."
+        )
+
+
+def check_signature(signature: ModelSignature | None) -> None:
+    """Refuse a signature without inputs."""
+    if signature is not None and (signature.inputs is None or not len(signature.inputs.inputs)):
+        raise ProgramError(
+            "The model signature has no inputs, but the input schema must contain at least one "
+            "field. Leave the signature out: it is read from the program."
+        )
+
+
+def check_example(example: Any, fields: Fields) -> None:
+    """Refuse an input example that is not one row of the program's fields."""
+    what = "The input example"
+    if isinstance(example, tuple) and len(example) == 2:
+        example = example[0]
+    if isinstance(example, str):
+        only_input(fields, what)
+    elif isinstance(example, Mapping):
+        check_fields(example, fields, what)
+    elif hasattr(example, "columns"):
+        if len(example) != 1:
+            raise InputError(f"{what} is a DataFrame of {len(example)} rows. Give one row.")
+        if all(isinstance(column, str) for column in example.columns):
+            check_fields(dict.fromkeys(example.columns), fields, what)
+    elif isinstance(example, (list, tuple)) and len(example) != 1:
+        raise InputError(f"{what} is a list of {len(example)} rows. Give one row.")
