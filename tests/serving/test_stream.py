@@ -44,7 +44,8 @@ def test_a_stream_gives_the_chunks_of_every_text_field_as_they_come(saved, serve
     for field, text in ANSWER.items():
         parts = [chunk["chunk"] for chunk in chunks if chunk["signature_field_name"] == field]
         assert len(parts) > 1
-        assert "".join(parts) == text
+        # dspy 3.1 to 3.3 send the blank line between two fields as the end of the first.
+        assert "".join(parts).rstrip() == text
     assert {chunk["predict_name"] for chunk in chunks} == {"predict"}
     (request,) = server.requests
     assert request.body["stream"] is True
