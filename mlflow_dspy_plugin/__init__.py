@@ -7,7 +7,11 @@ flavor: MLflow imports it in every process. No submodule may bear a public name:
 import importlib
 from typing import Any
 
-from mlflow_dspy_plugin.names import DISTRIBUTION, PUBLIC_NAMES
+try:
+    from mlflow_dspy_plugin.names import DISTRIBUTION, PUBLIC_NAMES
+except Exception as cause:
+    # Loading an entry point imports this module first, and MLflow forgives an ImportError alone.
+    raise ImportError(f"mlflow-dspy-plugin is broken ({type(cause).__name__}: {cause}); reinstall it") from cause
 
 __all__ = sorted(name for name in PUBLIC_NAMES if not name.startswith("_"))
 

@@ -1,12 +1,13 @@
 """The command `mlflow-dspy`."""
 
 import argparse
+import contextlib
 import json
-import logging
 import os
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ _FOLDER = Path("mlflow-dspy-quickstart")
 # Those of `quickstart.story.run`.
 _STAGES = 5
 # The keys of `quickstart.optimizers.RECIPES`, which cannot be imported without dspy.
-OPTIMIZERS = ("simba", "bootstrap", "random-search", "labeled", "gepa", "copro")
+OPTIMIZERS = ("simba", "bootstrap", "random-search", "labeled", "gepa")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,21 +60,23 @@ def _parser() -> argparse.ArgumentParser:
 
 def _quickstart(options: argparse.Namespace) -> int:
     folder = options.folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     log = folder / "quickstart.log"
     lm = options.model or "the in-context classifier of this package (no LLM, no key, no network)"
     print(f"Language model: {lm}")
     try:
         outcome = _run(options, folder, log)
     except Exception as error:
-        logging.getLogger(__name__).debug("The quickstart failed.", exc_info=True)
-        print(f"The quickstart stopped: {error}\nWhat was printed on the way: {log}", file=sys.stderr)
+        print(f"The quickstart stopped: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+            print(f"The traceback, and what was printed on the way: {log}", file=sys.stderr)
         return 1
     print(_report(outcome))
     return 0
 
 
 def _run(options: argparse.Namespace, folder: Path, log: Path) -> "Outcome":
+    folder.mkdir(parents=True, exist_ok=True)
     if find_spec("dspy") is None:
         raise DspyNotInstalledError()
     # Both import dspy or what comes with it; `--help` works without.

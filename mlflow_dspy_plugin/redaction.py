@@ -42,6 +42,12 @@ _POINTER_WORDS = {
     *("column", "env", "field", "file", "header", "name", "path", "prefix", "var", "variable"),
 }
 
+# The headers of a request that hold no secret; gateways put their keys under any other name.
+_PLAIN_HEADERS = {
+    *("accept", "anthropic-beta", "anthropic-version", "content-type", "http-referer", "openai-beta"),
+    *("openai-organization", "openai-project", "referer", "traceparent", "user-agent", "x-title"),
+}
+
 _SECRET_TEXTS = (
     r"\bsk-[A-Za-z0-9_-]{16,}",
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
@@ -50,11 +56,16 @@ _SECRET_TEXTS = (
     r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
     r"\bhf_[A-Za-z0-9]{30,}",
     r"\bdapi[0-9a-f]{32}\b",
+    r"\b(?:gsk_|xai-|pplx-|nvapi-|r8_|csk-|fw_|tgp_v1_|glpat-|github_pat_)[A-Za-z0-9_-]{16,}",
+    r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",
+    r"\bya29\.[A-Za-z0-9_-]{16,}",
+    r"\b[Bb]asic\s+[A-Za-z0-9+/]{12,}={0,2}(?![A-Za-z0-9])",
+    r"(?<=AccountKey=)[A-Za-z0-9+/=]{16,}",
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
     r"\b[Bb]earer\s+[A-Za-z0-9._~+/=-]{12,}",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?",
     r"(?<=://)[^/\s:@\"'<>]*:[^/\s\"'<>]+(?=@)",
-    r"(?<=[?&])(?:api[_-]?key|(?:\w+[_-])?token|secret|password|sig|signature)=[^&#\s\"'<>]{8,}",
+    r"(?<=[?&])(?:api[_-]?key|key|code|(?:\w+[_-])?token|secret|password|sig|signature)=[^&#\s\"'<>]{8,}",
 )
 _SECRET_TEXT = re.compile("|".join(_SECRET_TEXTS))
 _URL_USER = re.compile(r"(?<=://)" + re.escape(REDACTED) + "@")
@@ -91,16 +102,31 @@ def redact_text(text: str) -> str:
     return _URL_USER.sub("", _SECRET_TEXT.sub(REDACTED, text))
 
 
+def names_headers(name: str) -> bool:
+    """Whether a mapping of this name holds the headers of requests."""
+    return name.lower().endswith("headers")
+
+
+def is_plain_header(name: str) -> bool:
+    """Whether a header of this name is known to hold no secret."""
+    return name.lower() in _PLAIN_HEADERS
+
+
 def redact_named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping with the values of secret names put out of sight, at every depth of mappings."""
-    return {
-        key: REDACTED
-        if isinstance(key, str) and value is not None and is_secret_name(key)
-        else redact_named(value)
-        if isinstance(value, Mapping)
-        else value
-        for key, value in values.items()
-    }
+    """The mapping with the values of secret names and headers put out of sight, at every depth."""
+    return {key: _redact_value(str(key), value) for key, value in values.items()}
+
+
+def _redact_value(name: str, value: Any) -> Any:
+    if value is not None and is_secret_name(name):
+        return REDACTED
+    if isinstance(value, Mapping) and names_headers(name):
+        return {header: text if is_plain_header(str(header)) else REDACTED for header, text in value.items()}
+    if isinstance(value, Mapping):
+        return redact_named(value)
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Mapping) for item in value):
+        return [redact_named(item) if isinstance(item, Mapping) else item for item in value]
+    return value
 
 
 def is_text(value: Any) -> bool:

@@ -119,14 +119,14 @@ def test_without_dspy_the_first_use_gives_the_install_line():
         assert "pip install 'dspy>=3.0.3'" in message
 
 
-@pytest.mark.parametrize("error", ["ValueError", "SyntaxError"])
-def test_whatever_fails_in_the_plugin_mlflow_imports_with_one_warning(error, tmp_path):
-    """A finder put first makes the plugin's `discovery` fail as a broken installation would."""
+@pytest.mark.parametrize(("module", "error"), [("discovery", "ValueError"), ("names", "SyntaxError")])
+def test_whatever_fails_in_the_plugin_mlflow_imports_with_one_warning(module, error, tmp_path):
+    """A finder put first makes a module of the plugin fail as a broken installation would."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "class Broken:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name == 'mlflow_dspy_plugin.discovery': raise {error}('no disk left')\n"
+        f"        if name == 'mlflow_dspy_plugin.{module}': raise {error}('no disk left')\n"
         "sys.meta_path.insert(0, Broken())\n"
     )
     done = python("import mlflow; print(mlflow.dspy.autolog.__module__)", PYTHONPATH=str(tmp_path))

@@ -5,28 +5,36 @@ from typing import Any
 
 import dspy
 from mlflow.models import ModelSignature
+from mlflow.tracking import MlflowClient
 
 from mlflow_dspy_plugin.errors import InputError, ProgramError
 from mlflow_dspy_plugin.packaging.fields import Fields, check_fields, only_input
+from mlflow_dspy_plugin.seams.dspy import is_signature
 from mlflow_dspy_plugin.seams.mlflow import TASK_SIGNATURES
 
 
 def check_program(model: Any) -> None:
     """Refuse what is no program."""
     if not isinstance(model, dspy.Module):
-        hint = " It is the class; give an instance of it." if isinstance(model, type) else ""
         raise ProgramError(
-            f"mlflow.dspy saves a dspy.Module, but was given {type(model).__name__}: {model!r:.100}."
-            f"{hint or ' Build your program as a subclass of dspy.Module, or use dspy.Predict.'}"
+            f"mlflow.dspy saves a dspy.Module, but was given {type(model).__name__}: {model!r:.100}. {_advice(model)}"
         )
+
+
+def _advice(model: Any) -> str:
+    if is_signature(model):
+        return "It is a signature; give dspy.Predict(signature)."
+    if isinstance(model, type):
+        return "It is the class; give an instance of it."
+    return "Build your program as a subclass of dspy.Module, or use dspy.Predict."
 
 
 def check_registered_name(name: str | None) -> None:
     """Refuse a name that MLflow would refuse only after the model is logged."""
-    if name is not None and (not name or set(name) & set("/:")):
+    if name is not None and (not isinstance(name, str) or not name or set(name) & set("/:")):
         raise ProgramError(
-            f"The registered_model_name {name!r} is none that MLflow can register: it must not be "
-            "empty or contain '/' or ':'. Give another one."
+            f"The registered_model_name {name!r} is none that MLflow can register: it must be a "
+            "text that is not empty and does not contain '/' or ':'. Give another one."
         )
 
 
@@ -61,5 +69,22 @@ def check_example(example: Any, fields: Fields) -> None:
             raise InputError(f"{what} is a DataFrame of {len(example)} rows. Give one row.")
         if all(isinstance(column, str) for column in example.columns):
             check_fields(dict.fromkeys(example.columns), fields, what)
-    elif isinstance(example, (list, tuple)) and len(example) != 1:
-        raise InputError(f"{what} is a list of {len(example)} rows. Give one row.")
+    elif isinstance(example, (list, tuple)):
+        if len(example) != 1:
+            raise InputError(f"{what} is a list of {len(example)} rows. Give one row.")
+        check_example(example[0], fields)
+
+
+def check_prompts(prompts: list[Any] | None) -> None:
+    """Refuse prompts that the registry does not have, which MLflow looks up only after the model is made."""
+    for prompt in prompts or ():
+        if isinstance(prompt, str):
+            MlflowClient().load_prompt(prompt)
+
+
+def inputs_of_example(example: dspy.Example) -> dict[str, Any]:
+    """The inputs of a DSPy example, or all of its fields where it does not say which are inputs."""
+    try:
+        return dict(example.inputs().items())
+    except ValueError:
+        return dict(example.items())

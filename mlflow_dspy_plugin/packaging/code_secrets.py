@@ -1,6 +1,10 @@
 """Refuses secrets in code that travels by value: there is no way to leave them out of it."""
 
+import ast
+import inspect
+import itertools
 import sys
+import textwrap
 from collections.abc import Iterator
 from enum import Enum
 from types import CodeType, FunctionType
@@ -32,7 +36,8 @@ def refuse_secrets(code: type | FunctionType) -> None:
     """
     # The members of an enum are labels, and one may well be called TOKEN.
     named = not (isinstance(code, type) and issubclass(code, Enum))
-    for name, value in _of_class(code) if isinstance(code, type) else _of_function(code):
+    carried = _of_class(code) if isinstance(code, type) else _of_function(code)
+    for name, value in itertools.chain(carried, _named_in_source(code)):
         scrubber = Scrubber()
         scrubber.scrub_attribute(value, name, "", named)
         if scrubber.left_out:
@@ -73,6 +78,28 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
     yield from (function.__kwdefaults__ or {}).items()
     yield from vars(function).items()
     yield "its constants", _constants(code)
+
+
+def _named_in_source(code: type | FunctionType) -> Iterator[tuple[str, str]]:
+    """Texts that the source gives to a name, as in `dspy.LM(model, api_key="...")`; short ones are rather labels."""
+    try:
+        nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(code)))))
+    except (OSError, TypeError, SyntaxError):
+        # Code that was typed in, or made: there is no source to look at.
+        return
+    for node in nodes:
+        if isinstance(node, ast.keyword) and node.arg:
+            named = [(node.arg, node.value)]
+        elif isinstance(node, ast.Assign):
+            named = [(getattr(t, "id", None) or getattr(t, "attr", ""), node.value) for t in node.targets]
+        elif isinstance(node, ast.Dict):
+            keys = [key.value if isinstance(key, ast.Constant) else "" for key in node.keys]
+            named = list(zip(map(str, keys), node.values, strict=True))
+        else:
+            continue
+        for name, value in named:
+            if isinstance(value, ast.Constant) and isinstance(value.value, str) and is_distinctive(value.value):
+                yield name, value.value
 
 
 def all_code(code: CodeType) -> Iterator[CodeType]:

@@ -21,9 +21,11 @@ from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.packaging.arguments import (
     check_example,
     check_program,
+    check_prompts,
     check_registered_name,
     check_signature,
     check_task,
+    inputs_of_example,
 )
 from mlflow_dspy_plugin.packaging.fields import Fields, fields_of
 from mlflow_dspy_plugin.packaging.requirements import requirements_of
@@ -92,6 +94,8 @@ def save_model(
     check_task(task)
     check_signature(signature)
     fields = fields_of(model)
+    if isinstance(input_example, dspy.Example):
+        input_example = inputs_of_example(input_example)
     if task is None:
         check_example(input_example, fields)
     with _new_folder(path) as folder:
@@ -169,6 +173,7 @@ def log_model(
         DspyPluginError: As `save_model` does, before anything is created in the tracking store.
     """
     check_registered_name(registered_model_name)
+    check_prompts(prompts)
     with tempfile.TemporaryDirectory() as parent:
         # Saved first and on its own: what is refused is refused before a model is registered.
         saved = Path(parent, "model")
@@ -290,7 +295,11 @@ def _write_program(pickled: Pickled, folder: Path, by_dspy: bool) -> dict[str, A
         section[names.KEY_MODEL_PATH] = names.PROGRAM_FILE
     if pickled.left_out:
         section[names.KEY_LEFT_OUT] = pickled.left_out
-        _logger.info("Left out of the saved model: %s", ", ".join(pickled.left_out))
+        _logger.warning(
+            "Left out of the saved model, since they look like secrets: %s. Where it loads, language models read "
+            "their keys from the environment; set anything else again.",
+            ", ".join(pickled.left_out),
+        )
     return section
 
 

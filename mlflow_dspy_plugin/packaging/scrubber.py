@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name, is_text, redact_text
+from mlflow_dspy_plugin.redaction import (
+    is_distinctive,
+    is_plain_header,
+    is_secret_name,
+    is_text,
+    names_headers,
+    redact_text,
+)
 
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 
@@ -40,6 +47,8 @@ class Scrubber:
         path = f"{path}.{redact_text(name)}"
         if named and is_secret_name(name):
             return self._copy(value, path, named, self._withhold)
+        if named and isinstance(value, dict) and names_headers(name):
+            return self._headers(value, path)
         return self.scrub(value, path, named and name != "demos")
 
     def place_of(self, value: Any) -> str | None:
@@ -82,6 +91,13 @@ class Scrubber:
             # A key without its value would be an argument None of a language model.
             if copied is not None or item is None:
                 copy[self._text(key, path) if isinstance(key, str) else key] = copied
+
+    def _headers(self, headers: dict[Any, Any], path: str) -> dict[Any, Any]:
+        """The headers that are known to hold no secret."""
+        for name, value in headers.items():
+            if is_text(value) and not is_plain_header(str(name)):
+                self._withhold(value, f"{path}.{redact_text(str(name))}")
+        return {name: value for name, value in headers.items() if is_plain_header(str(name)) or not is_text(value)}
 
     def _text(self, text: Any, path: str) -> Any:
         redacted = redact_text(text) if isinstance(text, str) else text

@@ -1,29 +1,15 @@
 """The optimizers that the quickstart can run, with settings that end within seconds on its own LM."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one optimizer is built and called.
-
-    Attributes:
-        build: Makes the optimizer for a metric.
-        compile: What its `compile` gets beside the program and the training set.
-    """
-
-    build: Callable[[Callable], Any]
-    compile: Mapping[str, Any] = field(default_factory=dict)
-
-
-def _simba(metric: Callable) -> Any:
+def _simba(metric: Callable, rows: int) -> Any:
     return dspy.SIMBA(
         metric=metric,
-        bsize=30,
+        bsize=min(30, rows),
         max_demos=10,
         max_steps=10,
         num_candidates=6,
@@ -34,25 +20,21 @@ def _simba(metric: Callable) -> Any:
     )
 
 
-def _random_search(metric: Callable) -> Any:
+def _random_search(metric: Callable, rows: int) -> Any:
     return dspy.BootstrapFewShotWithRandomSearch(
         metric=metric, max_bootstrapped_demos=6, max_labeled_demos=12, num_candidate_programs=6, num_threads=1
     )
 
 
-def _bootstrap(metric: Callable) -> Any:
+def _bootstrap(metric: Callable, rows: int) -> Any:
     return dspy.BootstrapFewShot(metric=metric, max_bootstrapped_demos=6, max_labeled_demos=12)
 
 
-def _labeled(metric: Callable) -> Any:
+def _labeled(metric: Callable, rows: int) -> Any:
     return dspy.LabeledFewShot(k=12)
 
 
-def _copro(metric: Callable) -> Any:
-    return dspy.COPRO(metric=metric, breadth=3, depth=2)
-
-
-def _gepa(metric: Callable) -> Any:
+def _gepa(metric: Callable, rows: int) -> Any:
     def with_feedback(example, prediction, trace=None, pred_name=None, pred_trace=None):
         score = float(metric(example, prediction))
         return dspy.Prediction(score=score, feedback=f"The right label is {example.label!r}.")
@@ -60,17 +42,16 @@ def _gepa(metric: Callable) -> Any:
     return dspy.GEPA(metric=with_feedback, max_metric_calls=400, reflection_lm=dspy.settings.lm, num_threads=1, seed=0)
 
 
-RECIPES: Mapping[str, Recipe] = {
-    "simba": Recipe(_simba),
-    "bootstrap": Recipe(_bootstrap),
-    "random-search": Recipe(_random_search),
-    "labeled": Recipe(_labeled),
-    "gepa": Recipe(_gepa),
-    "copro": Recipe(_copro, {"eval_kwargs": {"num_threads": 1, "display_progress": False}}),
+# Each makes an optimizer for a metric and a number of training rows.
+RECIPES: Mapping[str, Callable[[Callable, int], Any]] = {
+    "simba": _simba,
+    "bootstrap": _bootstrap,
+    "random-search": _random_search,
+    "labeled": _labeled,
+    "gepa": _gepa,
 }
 
 
 def compile_with(name: str, program: dspy.Module, metric: Callable, trainset: list[dspy.Example]) -> dspy.Module:
     """Compile a program with one of the `RECIPES`, by its name."""
-    recipe = RECIPES[name]
-    return recipe.build(metric).compile(program, trainset=trainset, **recipe.compile)
+    return RECIPES[name](metric, len(trainset)).compile(program, trainset=trainset)

@@ -1,5 +1,6 @@
 """DSPy's names that are private or differ between releases."""
 
+import copy
 import functools
 import importlib
 import importlib.util
@@ -47,27 +48,38 @@ _EXECUTOR_CARRIES_PARENT = hasattr(_parallelizer, "_bind_active_call_id")
 
 
 def current_settings() -> dict[str, Any]:
-    """The settings that a program needs to run elsewhere, and that differ from DSPy's defaults."""
+    """The settings that a program needs to run elsewhere: the adapter, and all that differ from DSPy's defaults.
+
+    No adapter is a choice too, which another one in the process where the program runs would change.
+    """
     defaults = _settings.DEFAULT_CONFIG
     return {
         key: value
         for key, value in dspy.settings.config.items()
         if key not in _RUNTIME_SETTINGS
         and not key.startswith("_")
-        and (key not in defaults or value is not defaults[key] and value != defaults[key])
+        and (key == "adapter" or key not in defaults or value is not defaults[key] and value != defaults[key])
     }
 
 
-def fill_settings(settings: dict[str, Any]) -> None:
-    """Set each setting that still has DSPy's default, from any thread.
+# What `fill_settings` has set, and nobody has changed since.
+_filled: dict[str, Any] = {}
+
+
+def fill_settings(settings: Mapping[str, Any]) -> None:
+    """Set each setting that nobody has set, from any thread; what an earlier call has set counts as such.
 
     `dspy.configure` refuses every thread but its first; the lock it guards with is used here.
     """
     with _settings.global_lock:
         config, defaults = _settings.main_thread_config, _settings.DEFAULT_CONFIG
-        for key, value in settings.items():
-            if config.get(key) == defaults.get(key):
-                config[key] = value
+        for key in {*settings, *_filled}:
+            filled = _filled.pop(key, _settings)
+            if config.get(key) is not filled and config.get(key) != defaults.get(key):
+                continue
+            config[key] = settings.get(key, copy.copy(defaults.get(key)))
+            if key in settings:
+                _filled[key] = settings[key]
 
 
 # -- callbacks --------------------------------------------------------------------------------
@@ -213,7 +225,7 @@ def is_signature(value: Any) -> bool:
 
 
 def save_whole_program(program: "dspy.Module", folder: Path) -> None:
-    """DSPy's own `save` of a program with its code, without the log lines that warn of pickle."""
+    """DSPy's own `save` of a program with its code."""
     program.save(str(folder), save_program=True)
 
 

@@ -9,6 +9,7 @@ import mlflow
 from mlflow.entities import LiveSpan, SpanEvent, SpanStatusCode
 
 from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.tracing import spans, usage
@@ -145,8 +146,15 @@ def _close(call: _Open, outputs: Any, exception: BaseException | None) -> None:
     status = SpanStatusCode.OK if exception is None else SpanStatusCode.ERROR
     try:
         if exception is not None:
-            call.span.add_event(SpanEvent.from_exception(exception))
+            call.span.add_event(_event_of(exception))
         elif outputs is not None:
             call.span.set_outputs(spans.outputs_of(outputs))
     finally:
         call.span.end(status=status)
+
+
+def _event_of(exception: BaseException) -> SpanEvent:
+    """The event that tells of an exception; a provider may have put the caller's key into its message."""
+    event = SpanEvent.from_exception(exception)
+    attributes = {key: redact_text(value) for key, value in event.attributes.items()}
+    return SpanEvent(name=event.name, timestamp=event.timestamp, attributes=attributes)

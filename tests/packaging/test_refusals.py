@@ -37,7 +37,7 @@ REFUSED = {
     ),
     "none": ({"model": None}, ProgramError, "was given NoneType: None. Build your program as a subclass"),
     "function": ({"model": len}, ProgramError, "was given builtin_function_or_method"),
-    "signature": ({"model": dspy.Signature}, ProgramError, "It is the class"),
+    "signature": ({"model": dspy.Signature("a -> b")}, ProgramError, "It is a signature; give dspy.Predict"),
     "path": ({"model": "code.py"}, ProgramError, "was given str: 'code.py'"),
     "task": (
         {"task": "llm/v1/poem"},
@@ -63,6 +63,8 @@ REFUSED = {
     ),
     "field of a table": ({"input_example": pd.DataFrame([{"q": "x"}])}, InputError, "unknown: q"),
     "example with params": ({"input_example": ({"q": "x"}, {"n": 1})}, InputError, "unknown: q"),
+    "list of one": ({"input_example": [{"q": "x"}]}, InputError, "unknown: q"),
+    "dspy example": ({"input_example": dspy.Example(q="x").with_inputs("q")}, InputError, "unknown: q"),
     "rows": (
         {"input_example": pd.DataFrame({"question": ["a", "b"]})},
         InputError,
@@ -108,6 +110,10 @@ def test_nothing_refused_reaches_the_tracking_store(tmp_path):
         for bad in ("a/b", "a:b", ""):
             with pytest.raises(ProgramError, match=f"registered_model_name '{bad}' is none that MLflow can"):
                 mlflow.dspy.log_model(QA(), name="model", registered_model_name=bad)
+        with pytest.raises(ProgramError, match="registered_model_name 5 is none that MLflow can"):
+            mlflow.dspy.log_model(QA(), name="model", registered_model_name=5)
+        with pytest.raises(mlflow.MlflowException, match="nope.* not found"):
+            mlflow.dspy.log_model(QA(), name="model", prompts=["prompts:/nope/1"])
         with pytest.raises(mlflow.MlflowException, match="(?i)model name"):
             mlflow.dspy.log_model(QA(), name="a/b:c")
     assert client.list_artifacts(run.info.run_id) == []

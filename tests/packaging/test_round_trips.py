@@ -133,6 +133,17 @@ def test_loading_leaves_the_settings_that_the_user_has_set():
     assert isinstance(dspy.settings.adapter, dspy.JSONAdapter)
 
 
+def test_loading_another_model_replaces_what_loading_the_first_has_set():
+    for name, lm, adapter in [("a", "scripted/a", None), ("b", "scripted/b", dspy.JSONAdapter())]:
+        dspy.configure(lm=scripted_lm({"answer": name}, model=lm), adapter=adapter)
+        mlflow.dspy.save_model(dspy.Predict("question -> answer"), name)
+    unset()
+    for name, adapter in [("a", type(None)), ("b", dspy.JSONAdapter), ("a", type(None))]:
+        mlflow.dspy.load_model(name)
+        assert dspy.settings.lm.model == f"scripted/{name}"
+        assert type(dspy.settings.adapter) is adapter
+
+
 def test_loading_works_in_a_thread_that_dspy_does_not_let_configure():
     configure()
     mlflow.dspy.save_model(dspy.Predict("question -> answer"), "model")

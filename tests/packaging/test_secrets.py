@@ -27,6 +27,10 @@ LM_ARGUMENTS = {
     "formed api key": {"api_key": FORMED},
     "authorization header": {"extra_headers": {"Authorization": f"Bearer {CANARY}"}},
     "key header": {"headers": {"X-Api-Key": CANARY, "Helicone-Auth": f"Bearer {CANARY}"}},
+    "gateway headers": {"extra_headers": {"x-portkey-virtual-key": CANARY, "X-Team": CANARY}},
+    "other headers": {"default_headers": collections.OrderedDict({"Authentication": CANARY, "X-Gateway-Key": CANARY})},
+    "code in url": {"api_base": f"http://127.0.0.1:9/v1?code={CANARY}"},
+    "key of another provider": {"user": f"gsk_{CANARY}"},
     "aws": dict.fromkeys(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"), CANARY),
     "azure": {"azure_ad_token": CANARY, "azure_password": CANARY, "client_secret": CANARY},
     "vertex text": {"vertex_credentials": f'{{"private_key_id": "{CANARY}"}}'},
@@ -148,6 +152,18 @@ def test_a_secret_attribute_becomes_none_and_its_place_is_recorded():
     section = mlflow.models.Model.load("model").flavors["dspy"]
     assert section["left_out"] == ["Client.api_key"]
     assert program.client.api_key == CANARY
+
+
+def test_headers_that_hold_no_secret_are_kept_and_what_is_left_out_is_said(caplog):
+    headers = {"User-Agent": "tests", "anthropic-beta": "b", "X-Mine": CANARY}
+    program = QA()
+    program.set_lm(dspy.LM("openai/m", extra_headers=headers, api_key=CANARY))
+    save(program)
+    predictor = mlflow.dspy.load_model("model").predictors()[0]
+    assert predictor.lm.kwargs["extra_headers"] == {"User-Agent": "tests", "anthropic-beta": "b"}
+    (message,) = {record.getMessage() for record in caplog.records if "Left out" in record.getMessage()}
+    assert "LM.kwargs.api_key, LM.kwargs.extra_headers.X-Mine" in message
+    assert CANARY not in message
 
 
 @pytest.mark.parametrize("by_dspy", [False, True])

@@ -34,6 +34,11 @@ def global_used_in_a_lambda(city): return (lambda: API_KEY)()
 def global_used_in_a_comprehension(city): return [API_KEY for _ in city]
 def default(city, api_key={CANARY!r}): return city
 def keyword_default(city, *, api_key={CANARY!r}): return city
+def keyword(city): return dict(city=city, api_key={CANARY!r})
+def assigned(city):
+    azure_key = {CANARY!r}
+    return azure_key
+def entry(city): return {{"password": {CANARY!r}}}
 def constant(city): return {FORMED!r}
 def constant_in_a_tuple(city): return city in ({FORMED!r}, "b")
 def constant_in_a_lambda(city): return (lambda: {FORMED!r})()

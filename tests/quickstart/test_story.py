@@ -52,6 +52,13 @@ def test_the_story_is_told_to_its_end(tmp_path, few_rows):
     assert (tmp_path / "new" / "artifacts").is_dir()
 
 
+def test_simba_takes_as_few_rows_as_there_are(tmp_path, few_rows):
+    rows = few_rows.read_text(encoding="utf-8").splitlines()
+    few_rows.write_text("\n".join([rows[0], *rows[1:7], *rows[11:17]]), encoding="utf-8")
+    outcome = story.run(tmp_path / "new", "simba", None, few_rows, Counter())
+    assert outcome.unseen == 6
+
+
 def test_the_command_knows_every_recipe():
     assert tuple(RECIPES) == cli.OPTIMIZERS
 
@@ -77,3 +84,9 @@ def test_bad_data_is_refused_before_a_store_is_made(tmp_path):
     with pytest.raises(InputError, match="There is no file"):
         story.run(tmp_path / "new", "labeled", None, tmp_path / "missing.tsv", Counter())
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_cannot_be_made_stops_the_command_with_the_reason(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert cli.main(["quickstart", "--folder", str(tmp_path / "file")]) == 1
+    assert "The quickstart stopped: " in capsys.readouterr().err
