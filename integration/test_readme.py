@@ -1,0 +1,26 @@
+"""The README is true: its examples run, one after the other, against an LM over HTTP."""
+
+import pytest
+
+from tests.conftest import empty_store, store, traces  # noqa: F401
+from tests.contract.test_readme import README, blocks
+from tests.fakes.openai_server import OpenAIServer
+
+ANSWER = "[[ ## reasoning ## ]]\nThere is a show.\n\n[[ ## answer ## ]]\nBlack bear.\n\n[[ ## completed ## ]]"
+
+
+@pytest.fixture
+def gpt(monkeypatch):
+    with OpenAIServer(models={"gpt-4o-mini": lambda messages, body: ANSWER}) as server:
+        monkeypatch.setenv("OPENAI_API_BASE", server.base_url)
+        yield server
+
+
+def test_its_python_blocks_run_in_order(gpt, capsys, traces):
+    namespace: dict = {}
+    for block in blocks("python"):
+        exec(compile(block, str(README), "exec"), namespace)
+    printed = capsys.readouterr().out
+    assert "{'reasoning': 'There is a show.', 'answer': 'Black bear.'}" in printed
+    assert "'signature_field_name': 'answer'" in printed
+    assert len(traces()) == 4
