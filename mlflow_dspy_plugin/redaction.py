@@ -48,6 +48,7 @@ _PLAIN_HEADERS = {
     *("openai-organization", "openai-project", "referer", "traceparent", "user-agent", "x-title"),
 }
 
+# Where a form is short, a digit tells a key from words: "basic requirements" is no authorization.
 _SECRET_TEXTS = (
     r"\bsk-[A-Za-z0-9_-]{16,}",
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
@@ -56,16 +57,17 @@ _SECRET_TEXTS = (
     r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
     r"\bhf_[A-Za-z0-9]{30,}",
     r"\bdapi[0-9a-f]{32}\b",
-    r"\b(?:gsk_|xai-|pplx-|nvapi-|r8_|csk-|fw_|tgp_v1_|glpat-|github_pat_)[A-Za-z0-9_-]{16,}",
+    r"\b(?:gsk_|xai-|pplx-|nvapi-|r8_|csk-|fw_|tgp_v1_|glpat-|github_pat_)(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,}",
     r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}",
     r"\bya29\.[A-Za-z0-9_-]{16,}",
-    r"\b[Bb]asic\s+[A-Za-z0-9+/]{12,}={0,2}(?![A-Za-z0-9])",
+    r"\b[Bb]asic\s+(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{12,}={0,2}(?![A-Za-z0-9])",
     r"(?<=AccountKey=)[A-Za-z0-9+/=]{16,}",
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
-    r"\b[Bb]earer\s+[A-Za-z0-9._~+/=-]{12,}",
+    r"\b[Bb]earer\s+(?=[A-Za-z._~+/=-]*\d)[A-Za-z0-9._~+/=-]{12,}",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?",
     r"(?<=://)[^/\s:@\"'<>]*:[^/\s\"'<>]+(?=@)",
-    r"(?<=[?&])(?:api[_-]?key|key|code|(?:\w+[_-])?token|secret|password|sig|signature)=[^&#\s\"'<>]{8,}",
+    r"(?<=[?&])(?:api[_-]?key|(?:\w+[_-])?token|secret|password|sig|signature)=[^&#\s\"'<>]{8,}",
+    r"(?<=[?&])(?:key|code)=(?=[^&#\s\"'<>\d]*\d)[^&#\s\"'<>]{8,}",
 )
 _SECRET_TEXT = re.compile("|".join(_SECRET_TEXTS))
 _URL_USER = re.compile(r"(?<=://)" + re.escape(REDACTED) + "@")

@@ -87,6 +87,9 @@ SECRET_TEXTS = [
     "dapi" + "0123456789abcdef" * 2,
     "eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF2QT4",
     "Bearer abcdefghijkl0123",
+    *(prefix + "Ab0cd1Ef2gh3Ij4kl5" for prefix in ("gsk_", "xai-", "pplx-", "nvapi-", "r8_", "csk-", "fw_", "tgp_v1_")),
+    *(prefix + "Ab0cd1Ef2gh3Ij4kl5" for prefix in ("glpat-", "github_pat_", "sk_live_", "rk_test_", "ya29.")),
+    "Basic dXNlcjpwYXNzd29yZDE=",
     PEM,
 ]
 
@@ -106,6 +109,8 @@ def test_a_text_of_a_secret_s_form_is_taken_out_of_what_surrounds_it(secret):
         ('{"url": "https://user:pw@host"}', '{"url": "https://host"}'),
         ("https://host/v1?api-key=0123456789&x=1", f"https://host/v1?{REDACTED}&x=1"),
         ("https://host/v1?x=1&access_token=0123456789", f"https://host/v1?x=1&{REDACTED}"),
+        ("https://fn/api?code=Ab0cd1Ef2gh3", f"https://fn/api?{REDACTED}"),
+        ("https://maps/v1?key=Ab0cd1Ef2gh3&q=a", f"https://maps/v1?{REDACTED}&q=a"),
         ("https://blob/c?sv=1&sig=abc%2Fdef%3D#top", f"https://blob/c?sv=1&{REDACTED}#top"),
     ],
 )
@@ -121,6 +126,10 @@ def test_a_url_loses_its_user_and_its_secret_parameters(url, left):
         "a task-oriented risk-averse answer",
         "sk-short",
         "Bearer of bad news",
+        "the bearer certificates",
+        "basic requirements and Basic understanding",
+        "fw_update_configuration_file and xai-explainability-methods",
+        "https://shop/list?code=electronics&key=alphabetical",
         "the bearer: someone@example.com",
         "http://host:8000/v1",
         "http://host:8000/~me@home",

@@ -83,23 +83,25 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
 def _named_in_source(code: type | FunctionType) -> Iterator[tuple[str, str]]:
     """Texts that the source gives to a name, as in `dspy.LM(model, api_key="...")`; short ones are rather labels."""
     try:
-        nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(code)))))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
     except (OSError, TypeError, SyntaxError):
         # Code that was typed in, or made: there is no source to look at.
         return
-    for node in nodes:
-        if isinstance(node, ast.keyword) and node.arg:
-            named = [(node.arg, node.value)]
-        elif isinstance(node, ast.Assign):
-            named = [(getattr(t, "id", None) or getattr(t, "attr", ""), node.value) for t in node.targets]
-        elif isinstance(node, ast.Dict):
-            keys = [key.value if isinstance(key, ast.Constant) else "" for key in node.keys]
-            named = list(zip(map(str, keys), node.values, strict=True))
-        else:
-            continue
-        for name, value in named:
-            if isinstance(value, ast.Constant) and isinstance(value.value, str) and is_distinctive(value.value):
-                yield name, value.value
+    for name, value in itertools.chain.from_iterable(map(_named_values, ast.walk(tree))):
+        if isinstance(value, ast.Constant) and isinstance(value.value, str) and is_distinctive(value.value):
+            yield name, value.value
+
+
+def _named_values(node: ast.AST) -> list[tuple[str, ast.expr]]:
+    """The values that one piece of source gives to names: an argument, a variable, the keys of a dict."""
+    if isinstance(node, ast.keyword) and node.arg:
+        return [(node.arg, node.value)]
+    if isinstance(node, ast.Assign):
+        return [(getattr(t, "id", None) or getattr(t, "attr", ""), node.value) for t in node.targets]
+    if isinstance(node, ast.Dict):
+        keys = [str(key.value) if isinstance(key, ast.Constant) else "" for key in node.keys]
+        return list(zip(keys, node.values, strict=True))
+    return []
 
 
 def all_code(code: CodeType) -> Iterator[CodeType]:
