@@ -227,16 +227,16 @@ def import_cost(report: str) -> int:
     return sum(int(own) for own, _, module in rows if module.strip().split(".")[0] == PACKAGE)
 
 
-def test_the_wheel_brings_a_command_that_says_what_it_can_do(installation, environment, tmp_path):
+def test_the_wheel_brings_a_command_that_assert_it_says_what_it_can_do(installation, environment, tmp_path):
     assert (installation.folder / "bin" / "mlflow-dspy").is_file()
-    says_what_it_can_do(run([PYTHON.parent / "mlflow-dspy", "--help"], tmp_path, environment=environment))
+    assert_it_says_what_it_can_do(run([PYTHON.parent / "mlflow-dspy", "--help"], tmp_path, environment=environment))
 
 
 def test_the_command_says_what_it_can_do_without_dspy(installation):
-    says_what_it_can_do(installation.run("mlflow-dspy", "--help"))
+    assert_it_says_what_it_can_do(installation.run("mlflow-dspy", "--help"))
 
 
-def says_what_it_can_do(helped: Finished) -> None:
+def assert_it_says_what_it_can_do(helped: Finished) -> None:
     """Check the help of the command."""
     assert "usage: mlflow-dspy" in helped.stdout
     assert "quickstart" in helped.stdout

@@ -1,4 +1,4 @@
-"""The output fields that a DSPy prompt declares: their types, labels and placeholder values."""
+"""The output fields that a DSPy prompt declares: their types, their labels and the simplest values that fit them."""
 
 import json
 import re
