@@ -227,7 +227,7 @@ def import_cost(report: str) -> int:
     return sum(int(own) for own, _, module in rows if module.strip().split(".")[0] == PACKAGE)
 
 
-def test_the_wheel_brings_a_command_that_assert_it_says_what_it_can_do(installation, environment, tmp_path):
+def test_the_wheel_brings_a_command_that_says_what_it_can_do(installation, environment, tmp_path):
     assert (installation.folder / "bin" / "mlflow-dspy").is_file()
     assert_it_says_what_it_can_do(run([PYTHON.parent / "mlflow-dspy", "--help"], tmp_path, environment=environment))
 
