@@ -46,6 +46,15 @@ def check_task(task: str | None) -> None:
         )
 
 
+def check_configure(configure: Any) -> None:
+    """Refuse what does not say whether the saved settings are to be set."""
+    if not isinstance(configure, bool) and configure != "if-unset":
+        raise InputError(
+            f"configure={configure!r} does not say what to do with the saved settings. Give 'if-unset' to set those "
+            "that you have not set, True to set all, or False to set none."
+        )
+
+
 def check_signature(signature: ModelSignature | None) -> None:
     """Refuse a signature without inputs."""
     if signature is not None and (signature.inputs is None or not len(signature.inputs.inputs)):

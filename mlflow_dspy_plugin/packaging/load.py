@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dspy
 import yaml
@@ -17,6 +17,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
 from mlflow_dspy_plugin.packaging import core_models
 from mlflow_dspy_plugin.packaging import format as folder_format
+from mlflow_dspy_plugin.packaging.arguments import check_configure
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.dspy import fill_settings, load_whole_program
 
@@ -36,17 +37,20 @@ class LoadedModel:
     task: str | None
 
 
-def load_model(model_uri: str, dst_path: str | None = None) -> dspy.Module:
+def load_model(
+    model_uri: str, dst_path: str | None = None, configure: bool | Literal["if-unset"] = "if-unset"
+) -> dspy.Module:
     """Load a DSPy program from a model, and DSPy's settings with it.
 
     Each setting (language model, adapter, retriever, ...) that nobody has set in this process gets
-    the value it had when the model was saved. API keys are not saved: set their environment
+    the value it had when the model was saved; `configure` changes that. API keys are not saved: set their environment
     variables (OPENAI_API_KEY and so on) before the program is called.
 
     Args:
         model_uri: Where the model is: `runs:/<run_id>/<name>`, `models:/<name>/<version>`,
             `models:/<model_id>`, a local folder, or any other URI that MLflow downloads.
         dst_path: The local folder to download to; a temporary one by default.
+        configure: True sets all saved settings, over those that you have set; False sets none.
 
     Returns:
         The program.
@@ -54,10 +58,12 @@ def load_model(model_uri: str, dst_path: str | None = None) -> dspy.Module:
     Raises:
         ModelFolderError: If the model is missing, half written, damaged, of another flavor, or of
             a format that a newer release has written.
+        InputError: If `configure` is none of the three.
     """
+    check_configure(configure)
     folder = _download(model_uri, dst_path)
     loaded = read_folder(folder)
-    fill_settings(dict(loaded.settings))
+    fill_settings(dict(loaded.settings), configure)
     mlflow_seam.link_active_model(Model.load(str(folder)))
     return loaded.program
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlflow_dspy_plugin.errors import DspyNotInstalledError
 
@@ -66,16 +66,22 @@ def current_settings() -> dict[str, Any]:
 _filled: dict[str, Any] = {}
 
 
-def fill_settings(settings: Mapping[str, Any]) -> None:
-    """Set each setting that nobody has set, from any thread; what an earlier call has set counts as such.
+def fill_settings(settings: Mapping[str, Any], configure: bool | Literal["if-unset"] = "if-unset") -> None:
+    """Set settings from any thread; `dspy.configure` refuses every thread but its first, whose lock is used here.
 
-    `dspy.configure` refuses every thread but its first; the lock it guards with is used here.
+    Args:
+        settings: The settings.
+        configure: "if-unset" sets those that nobody has set, or only an earlier call of this; True
+            sets them all, over what the user has set; False none.
     """
+    if configure is False:
+        return
     with _settings.global_lock:
         config, defaults = _settings.main_thread_config, _settings.DEFAULT_CONFIG
         for key in {*settings, *_filled}:
             filled = _filled.pop(key, _settings)
-            if config.get(key) is not filled and config.get(key) != defaults.get(key):
+            mine = config.get(key) is filled or config.get(key) == defaults.get(key)
+            if not mine and not (configure is True and key in settings):
                 continue
             config[key] = settings.get(key, copy.copy(defaults.get(key)))
             if key in settings:
