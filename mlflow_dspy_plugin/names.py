@@ -38,6 +38,11 @@ KEY_OUTPUT_FIELDS = "output_fields"
 KEY_DSPY_VERSION = "dspy_version"
 KEY_LEFT_OUT = "left_out"
 KEY_CODE = "code"
+KEY_VERSIONS = "versions"
+KEY_LANGUAGE_MODELS = "language_models"
+
+# Keys of the metadata in an MLmodel file.
+METADATA_FIELDS = "dspy_fields"
 
 # Files below a model folder.
 PROGRAM_FILE = "data/program.pkl"

@@ -3,7 +3,7 @@
 import inspect
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dspy
@@ -22,11 +22,15 @@ class Fields:
         inputs: What the program takes, in order.
         required: The inputs that have no default and may not be None.
         outputs: What the program gives.
+        input_descriptions: What is said of the inputs, name -> text, where something is.
+        output_descriptions: The same of the outputs.
     """
 
     inputs: Mapping[str, Any] | None
     required: frozenset[str]
     outputs: Mapping[str, Any] | None
+    input_descriptions: Mapping[str, str] = field(default_factory=dict)
+    output_descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
 def fields_of(program: dspy.Module) -> Fields:
@@ -36,17 +40,18 @@ def fields_of(program: dspy.Module) -> Fields:
     of its `forward`; what it gives is known where it has exactly one predictor.
     """
     signature = _signature_of(program)
-    if signature is not None:
-        inputs = _types(signature.input_fields)
-        return Fields(inputs, _required(signature), _types(signature.output_fields))
-    inner = _only_predictor(program)
-    outputs = _types(inner.output_fields) if inner is not None else None
+    known = _only_predictor(program) if signature is None else signature
+    fields = Fields(None, frozenset(), None) if known is None else _fields_of_signature(known)
     parameters = _forward_parameters(program)
-    if parameters is not None:
-        required = frozenset(p.name for p in parameters if p.default is p.empty)
-        return Fields({p.name: _type_of(p, inner) for p in parameters}, required, outputs)
-    inputs = _types(inner.input_fields) if inner is not None else None
-    return Fields(inputs, _required(inner) if inner is not None else frozenset(), outputs)
+    if signature is not None or parameters is None:
+        return fields
+    inputs = {p.name: _type_of(p, known) for p in parameters}
+    return replace(
+        fields,
+        inputs=inputs,
+        required=frozenset(p.name for p in parameters if p.default is p.empty),
+        input_descriptions={name: text for name, text in fields.input_descriptions.items() if name in inputs},
+    )
 
 
 def check_fields(given: Mapping[str, Any], fields: Fields, what: str) -> None:
@@ -118,6 +123,17 @@ def _required(signature: type[dspy.Signature]) -> frozenset[str]:
         for name, field in signature.input_fields.items()
         if field.is_required() and type(None) not in typing.get_args(field.annotation)
     )
+
+
+def _fields_of_signature(signature: type[dspy.Signature]) -> Fields:
+    inputs, outputs = signature.input_fields, signature.output_fields
+    return Fields(_types(inputs), _required(signature), _types(outputs), _descriptions(inputs), _descriptions(outputs))
+
+
+def _descriptions(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What the user says of the fields; of the others DSPy says `${name}`."""
+    texts = {name: (field.json_schema_extra or {}).get("desc") for name, field in fields.items()}
+    return {name: text for name, text in texts.items() if text and text != f"${{{name}}}"}
 
 
 def _types(fields: Mapping[str, Any]) -> dict[str, Any]:

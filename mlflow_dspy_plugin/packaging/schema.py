@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic
 from mlflow.models import ModelSignature, infer_signature
-from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, Property, Schema
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, ParamSchema, ParamSpec, Property, Schema
 
 from mlflow_dspy_plugin.packaging.fields import Fields
 
@@ -18,6 +18,14 @@ _PLAIN = {
     float: DataType.double,
     bool: DataType.boolean,
     bytes: DataType.binary,
+}
+
+# What a request may override of the arguments of the language model; None leaves it as it is.
+_PARAMS = {
+    "temperature": DataType.double,
+    "max_tokens": DataType.long,
+    "top_p": DataType.double,
+    "cache": DataType.boolean,
 }
 
 
@@ -39,7 +47,8 @@ def signature_of(fields: Fields, example: Any = None) -> ModelSignature | None:
     else:
         return None
     outputs = _schema(fields.outputs, frozenset(fields.outputs)) if fields.outputs else None
-    return ModelSignature(inputs=inputs, outputs=outputs)
+    params = ParamSchema([ParamSpec(name, type_, None) for name, type_ in _PARAMS.items()])
+    return ModelSignature(inputs=inputs, outputs=outputs, params=params)
 
 
 def streams(outputs: Mapping[str, Any] | None) -> bool:
@@ -52,7 +61,7 @@ def _schema(fields: Mapping[str, Any], required: frozenset[str]) -> Schema:
 
 
 def _column(name: str, annotation: Any, required: bool) -> ColSpec:
-    type_, optional = _unwrap_optional(annotation)
+    type_, optional = unwrap_optional(annotation)
     return ColSpec(_data_type(type_), name=name, required=required and not optional)
 
 
@@ -92,7 +101,7 @@ def _object(model: type[pydantic.BaseModel], outer: tuple[type, ...]) -> Any:
         return AnyType()
     properties = []
     for name, field in model.model_fields.items():
-        type_, optional = _unwrap_optional(field.annotation)
+        type_, optional = unwrap_optional(field.annotation)
         inner = _data_type(type_, (*outer, model))
         if isinstance(inner, AnyType):
             return AnyType()
@@ -105,7 +114,7 @@ def _common_type(values: Any) -> Any:
     return _PLAIN.get(kinds.pop(), AnyType()) if len(kinds) == 1 else AnyType()
 
 
-def _unwrap_optional(annotation: Any) -> tuple[Any, bool]:
+def unwrap_optional(annotation: Any) -> tuple[Any, bool]:
     """`Optional[X]` -> (X, True); anything else -> (itself, False)."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         rest = [a for a in typing.get_args(annotation) if a is not type(None)]

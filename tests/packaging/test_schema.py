@@ -164,3 +164,14 @@ def test_dspy_s_own_modules_are_known_by_their_signature(program, inputs, output
 )
 def test_a_program_streams_when_all_of_its_outputs_are_text(outputs, streamed):
     assert streams(outputs) is streamed
+
+
+@pytest.mark.parametrize("example", ["x", {"question": "x"}, None])
+def test_what_a_request_may_override_is_declared_and_changes_nothing_by_default(example):
+    params = signature_of(fields_of(dspy.Predict("question -> answer")), example).params
+    assert [(param.name, param.dtype.name, param.default) for param in params] == [
+        ("temperature", "double", None),
+        ("max_tokens", "long", None),
+        ("top_p", "double", None),
+        ("cache", "boolean", None),
+    ]
