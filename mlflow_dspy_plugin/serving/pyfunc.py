@@ -13,6 +13,7 @@ from mlflow_dspy_plugin.packaging.load import LoadedModel, read_folder
 from mlflow_dspy_plugin.serving import chat
 from mlflow_dspy_plugin.serving.inputs import arguments_of
 from mlflow_dspy_plugin.serving.outputs import plain
+from mlflow_dspy_plugin.serving.params import overridden
 from mlflow_dspy_plugin.serving.stream import stream_of
 
 
@@ -51,7 +52,8 @@ class PyfuncModel:
         Args:
             model_input: A dict of the program's fields, a DataFrame of one row, or a bare value
                 for a program of one input; for the task `llm/v1/chat` a chat request.
-            params: Accepted for MLflow's sake; there is nothing yet that they change.
+            params: Arguments of `dspy.LM` that hold for this call alone, such as `temperature`,
+                `max_tokens`, `top_p` or `cache`; None changes nothing.
 
         Returns:
             A dict of the output fields, or what else the program returned; for the task
@@ -61,8 +63,8 @@ class PyfuncModel:
             InputError: If the input does not fit the program.
         """
         if self._task == names.TASK_CHAT:
-            return chat.completion_of(self._call((chat.messages_of(model_input),), {}), self._name())
-        return plain(self._call(*arguments_of(model_input, self._fields)))
+            return chat.completion_of(self._call((chat.messages_of(model_input),), {}, params), self._name())
+        return plain(self._call(*arguments_of(model_input, self._fields), params))
 
     def predict_stream(self, model_input: Any, params: dict[str, Any] | None = None) -> Iterator[Any]:
         """Call the program once and yield the chunks of its text fields; see `predict`.
@@ -81,11 +83,13 @@ class PyfuncModel:
                 "Streaming works for a predictor, and for a program of one predictor."
             )
         args, kwargs = arguments_of(model_input, self._fields)
-        return stream_of(self.model, self._settings, list(self._fields.outputs), args, kwargs)
+        program, settings = overridden(self.model, self._settings, params)
+        return stream_of(program, settings, list(self._fields.outputs), args, kwargs)
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with dspy.context(**self._settings):
-            return self.model(*args, **kwargs)
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], params: dict[str, Any] | None) -> Any:
+        program, settings = overridden(self.model, self._settings, params)
+        with dspy.context(**settings):
+            return program(*args, **kwargs)
 
     def _name(self) -> str:
         return str(getattr(self._settings.get("lm"), "model", type(self.model).__name__))
