@@ -245,6 +245,14 @@ def load_whole_program(folder: Path) -> "dspy.Module":
 # -- language models --------------------------------------------------------------------------
 
 
+def reads_keys_by_itself(lm: "dspy.BaseLM") -> bool:
+    """Whether DSPy sends its requests to the provider that its model's name begins with, with its key.
+
+    A class or an engine (dspy >= 3.4) of the user's has a connection of its own.
+    """
+    return isinstance(lm, dspy.LM) and isinstance(getattr(lm, "_engine_spec", "auto"), str)
+
+
 def watch_lm_results(report: Callable[[Any], None]) -> Callable[[], None]:
     """Call `report(result)` inside each LM call that got an answer; returns the undo."""
     if importlib.util.find_spec("dspy.clients.execution") is None:
