@@ -133,7 +133,7 @@ def _distinct(program: dspy.Module, settings: Mapping[str, Any]) -> Iterable[tup
     for value, name in ((dict(settings), "settings"), (program, "program")):
         for where, lm in language_models(value, name):
             same = (type(lm), str(lm.model), _api_base(lm))
-            found.setdefault(same, ([], lm))[0].append(where)
+            found.setdefault(same, ([], lm))[0].append(redact_text(where))
     return found.values()
 
 

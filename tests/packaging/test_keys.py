@@ -63,7 +63,7 @@ class Judge(dspy.Module):
     def __init__(self, lm):
         super().__init__()
         self.inner = QA()
-        self.judges = {"first": [lm]}
+        self.judges = {"first": [lm], "sk-abcdefghijklmnop1234": lm}
         self.itself = self
         self.inner.rewrite.lm = lm
 
@@ -79,7 +79,12 @@ def test_every_language_model_is_described_once_with_all_of_its_places_and_no_se
     assert described == [
         {"where": ["settings.lm"], "model": "openai/gpt-4o-mini", "variables": ["OPENAI_API_KEY"]},
         {
-            "where": ["settings.adapter.extraction_model", "program.inner.rewrite.lm", "program.judges.first.0"],
+            "where": [
+                "settings.adapter.extraction_model",
+                "program.inner.rewrite.lm",
+                "program.judges.first.0",
+                "program.judges.[REDACTED]",
+            ],
             "model": "groq/llama",
             "api_base": "https://gateway.example/v1?[REDACTED]",
             "variables": ["GROQ_API_KEY"],
