@@ -38,6 +38,7 @@ KEY_OUTPUT_FIELDS = "output_fields"
 KEY_DSPY_VERSION = "dspy_version"
 KEY_LEFT_OUT = "left_out"
 KEY_CODE = "code"
+KEY_MODULES = "modules"
 KEY_VERSIONS = "versions"
 KEY_LANGUAGE_MODELS = "language_models"
 
@@ -48,6 +49,7 @@ METADATA_FIELDS = "dspy_fields"
 PROGRAM_FILE = "data/program.pkl"
 DSPY_SAVED_FOLDER = "data/model"
 SETTINGS_FILE = "data/settings.pkl"
+CODE_FOLDER = "code"
 
 # Tasks of a model.
 TASK_CHAT = "llm/v1/chat"

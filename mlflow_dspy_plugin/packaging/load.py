@@ -18,6 +18,7 @@ from mlflow_dspy_plugin.errors import ModelFolderError
 from mlflow_dspy_plugin.packaging import core_models
 from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.packaging.arguments import check_configure
+from mlflow_dspy_plugin.packaging.missing import check_modules
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.dspy import fill_settings, load_whole_program
 
@@ -83,6 +84,7 @@ def read_folder(folder: str | Path) -> LoadedModel:
     if code := section.get(names.KEY_CODE):
         folder_format.existing(folder, code)
     mlflow_seam.add_code_to_path(str(folder), section)
+    check_modules(section.get(names.KEY_MODULES, {}), folder)
     program, settings = _unpickle(core_models.read if by_core else _read, folder, section)
     return LoadedModel(program, settings, section.get(names.KEY_TASK))
 

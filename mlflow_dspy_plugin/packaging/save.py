@@ -28,6 +28,8 @@ from mlflow_dspy_plugin.packaging.arguments import (
     inputs_of_example,
 )
 from mlflow_dspy_plugin.packaging.fields import Fields, fields_of
+from mlflow_dspy_plugin.packaging.modules import needs_of
+from mlflow_dspy_plugin.packaging.own_code import ship_code
 from mlflow_dspy_plugin.packaging.requirements import requirements_of
 from mlflow_dspy_plugin.packaging.schema import signature_of, streams
 from mlflow_dspy_plugin.packaging.scrub import Pickled, check_bytes, pickle_without_secrets
@@ -40,9 +42,6 @@ _logger = logging.getLogger(__name__)
 
 # What `Model.log` learns from the folder that was saved before.
 _SAVED_ATTRIBUTES = ("flavors", "signature", "saved_input_example_info", "model_size_bytes")
-
-# Where MLflow puts what `code_paths` names.
-_CODE_FOLDER = "code/"
 
 
 def save_model(
@@ -60,6 +59,7 @@ def save_model(
     metadata: dict[str, Any] | None = None,
     resources: str | Path | list[Resource] | None = None,
     use_dspy_model_save: bool = False,
+    infer_code_paths: bool = True,
 ) -> None:
     """Save a DSPy program as an MLflow model in a local folder, with DSPy's settings beside it.
 
@@ -82,6 +82,8 @@ def save_model(
         metadata: Custom metadata for the MLmodel file.
         resources: Databricks resources that the model needs, or a YAML file that lists them.
         use_dspy_model_save: Save the program by `dspy.Module.save(save_program=True)`.
+        infer_code_paths: Ship the modules of the user's own that the program needs, as `code_paths`
+            ships others; those of installed packages are requirements.
 
     Raises:
         ProgramError: If `model` is no `dspy.Module`, the task is unknown, the signature has no
@@ -104,13 +106,17 @@ def save_model(
         _add_metadata(mlflow_model, metadata, resources)
         settings = current_settings()
         pickled = pickle_without_secrets({"program": model, "settings": settings})
+        needs = needs_of(model, settings)
+        code = ship_code(folder, code_paths, needs.own if infer_code_paths else ())
         section = {
+            names.KEY_CODE: code,
+            names.KEY_MODULES: needs.at_load(),
             **_write_program(pickled, folder, use_dspy_model_save),
             **_fields_section(fields, task),
         }
-        _add_flavors(mlflow_model, folder, section, code_paths, model_config, streams(fields.outputs))
+        _add_flavors(mlflow_model, folder, section, model_config, streams(fields.outputs))
         mlflow_seam.write_environment(
-            folder, requirements_of(model, settings), conda_env, pip_requirements, extra_pip_requirements
+            folder, requirements_of(needs), conda_env, pip_requirements, extra_pip_requirements
         )
         mlflow_model.save(str(folder / MLMODEL_FILE_NAME))
         _check_no_secret_below(folder, pickled.secrets)
@@ -139,6 +145,7 @@ def log_model(
     step: int = 0,
     model_id: str | None = None,
     use_dspy_model_save: bool = False,
+    infer_code_paths: bool = True,
 ) -> ModelInfo:
     """Log a DSPy program as an MLflow model.
 
@@ -165,6 +172,7 @@ def log_model(
         step: The step of the run at which the model is logged.
         model_id: The id of an existing logged model to fill.
         use_dspy_model_save: See `save_model`.
+        infer_code_paths: See `save_model`.
 
     Returns:
         MLflow's `ModelInfo`; its `model_uri` loads the model.
@@ -190,6 +198,7 @@ def log_model(
             extra_pip_requirements=extra_pip_requirements,
             metadata=metadata,
             use_dspy_model_save=use_dspy_model_save,
+            infer_code_paths=infer_code_paths,
         )
         return Model.log(
             artifact_path=artifact_path,
@@ -318,16 +327,13 @@ def _add_flavors(
     mlflow_model: Model,
     folder: Path,
     section: dict[str, Any],
-    code_paths: list[str] | None,
     model_config: dict[str, Any] | None,
     streamable: bool,
 ) -> None:
     if task := section.get(names.KEY_TASK):
         mlflow_model.metadata = {**(mlflow_model.metadata or {}), "task": task}
-    code = mlflow_seam.copy_code_paths(code_paths, str(folder))
     mlflow_model.add_flavor(
         names.FLAVOR,
-        code=code,
         **{names.KEY_FORMAT: folder_format.FORMAT},
         **{names.KEY_DIGESTS: folder_format.digests_of(folder)},
         **section,
@@ -336,7 +342,7 @@ def _add_flavors(
         mlflow_model,
         # The name of the package, never of a module in it: models keep it for ever.
         loader_module=names.PACKAGE,
-        code=code,
+        code=section[names.KEY_CODE],
         conda_env=mlflow_seam.CONDA_ENV_FILE,
         python_env=mlflow_seam.PYTHON_ENV_FILE,
         model_config=Scrubber().scrub(model_config, "model_config"),
@@ -350,16 +356,19 @@ def _check_no_secret_below(folder: Path, secrets: Mapping[str, str]) -> None:
         if path.is_file():
             name = path.relative_to(folder).as_posix()
             check_bytes(path.read_bytes(), name, secrets)
-            if name.startswith(_CODE_FOLDER):
+            if name.startswith(f"{names.CODE_FOLDER}/"):
                 _check_code(path, name)
 
 
 def _check_code(path: Path, name: str) -> None:
     """Refuse shipped code that holds what looks like a secret."""
-    if any(secret_texts(path.read_text(encoding="utf-8", errors="ignore"))):
+    found = secret_texts(path.read_text(encoding="utf-8", errors="ignore"))
+    # In code, `user:{password}@host` names a variable.
+    if any("{" not in text for text in found):
         raise SecretError(
             f"The file {name} of code_paths holds a text that looks like a secret. Nothing was "
-            "saved. Read it from the environment where it is used."
+            "saved. Read it from the environment where it is used; or, if the file was not asked for, "
+            "ship only what you name in code_paths, with infer_code_paths=False."
         )
 
 

@@ -279,3 +279,18 @@ def _reporting_last(report: Callable[[Any], None], original: Callable) -> Callab
         return original(lm, call, result)
 
     return finalize
+
+
+def backend_of(client: Any) -> str | None:
+    """The package, if any, by which an object of DSPy asks a provider, and that DSPy imports only then.
+
+    dspy >= 3.4 asks some providers by itself, but which requests it leaves to LiteLLM depends on the
+    request and on the environment; `engine="lm15"`, or an engine of the user's, never does.
+    """
+    if isinstance(client, dspy.LM):
+        engine = getattr(client, "_engine_spec", "litellm")
+        return "litellm" if isinstance(engine, str) and engine != "lm15" else None
+    if isinstance(client, dspy.Embedder):
+        return "litellm" if isinstance(client.model, str) else None
+    typesafe = getattr(sys.modules.get("dspy.clients.typesafe"), "TypeSafe", ())
+    return "typesafe_sdk" if isinstance(client, typesafe) else None

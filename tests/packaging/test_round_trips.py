@@ -104,7 +104,7 @@ class Retriever:
 
 def configure() -> None:
     lm = scripted_lm('{"answer": "x"}', temperature=0.4, max_tokens=99)
-    dspy.configure(lm=lm, adapter=dspy.JSONAdapter(), rm=Retriever(5, "retriever-key-123"), num_threads=3)
+    dspy.configure(lm=lm, adapter=dspy.JSONAdapter(), rm=Retriever(5, "retriever-key-" + str(123)), num_threads=3)
 
 
 def unset() -> None:

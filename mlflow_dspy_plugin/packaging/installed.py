@@ -1,0 +1,147 @@
+"""Where a module comes from: the standard library, an installed distribution, or the user's own folders."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+# MLflow's own dependency: on Python 3.10 the standard library's reads old metadata only.
+from importlib_metadata import Distribution, distribution, distributions, packages_distributions
+
+from mlflow_dspy_plugin.names import PACKAGE
+
+# Of the process, not of the program.
+_MAIN = {"__main__", "__mp_main__"}
+# What loading a model needs in any case, wherever it was imported from.
+OF_THE_FLAVOR = {"mlflow", "dspy", "cloudpickle", PACKAGE}
+
+
+def spec_of(name: str) -> ModuleSpec | None:
+    """The spec of a module, imported or not, found without importing its parents either."""
+    spec = attribute(sys.modules.get(name), "__spec__")
+    if spec is not None:
+        return spec
+    parent, _, last = name.rpartition(".")
+    above = spec_of(parent) if parent else None
+    folders = None
+    if parent:
+        if above is None or above.submodule_search_locations is None:
+            return None
+        folders = list(above.submodule_search_locations)
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, folders) if hasattr(finder, "find_spec") else None
+        if spec is not None:
+            if _is_namespace(spec) and folders is not None:
+                # Python's own list of them asks the parent, which may not be imported.
+                spec.submodule_search_locations = [os.path.join(folder, last) for folder in folders]
+            return spec
+    return None
+
+
+def attribute(module: ModuleType | None, name: str) -> Any:
+    """An attribute of a module; asking one that is imported lazily in the usual way would import it."""
+    if not isinstance(module, ModuleType):
+        return getattr(module, name, None)
+    try:
+        return ModuleType.__getattribute__(module, name)
+    except AttributeError:
+        return None
+
+
+def _is_namespace(spec: ModuleSpec) -> bool:
+    return spec.origin is None and spec.submodule_search_locations is not None
+
+
+def file_of(name: str) -> Path | None:
+    """The file of a module: its source, or the library it is compiled to."""
+    spec = spec_of(name)
+    file = spec.origin if spec is not None else attribute(sys.modules.get(name), "__file__")
+    return Path(file) if file and os.path.isfile(file) else None
+
+
+def root_of(name: str) -> str | None:
+    """The outermost package of a module that is no namespace, which others may share; or the module itself."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        prefix = ".".join(parts[:end])
+        spec = spec_of(prefix)
+        if not _is_namespace(spec) if spec is not None else prefix in sys.modules:
+            return prefix
+    return None
+
+
+def is_own(name: str) -> bool:
+    """Whether a module that exists is the user's own: of no installed distribution, and not of Python itself."""
+    top = name.split(".")[0]
+    if top in sys.stdlib_module_names or top in _MAIN or top in OF_THE_FLAVOR:
+        return False
+    return root_of(name) is not None and not distributions_of(name)
+
+
+def distributions_of(name: str) -> list[str]:
+    """The installed distributions that a module may come from; mostly one."""
+    top, file = name.split(".")[0], file_of(name) or file_of(root_of(name) or name)
+    by_package, editable = _installed(tuple(map(_stamp, sys.path)))
+    candidates = by_package.get(top, [])
+    if file is None:
+        return candidates if root_of(name) else []
+    if len(candidates) > 1:
+        candidates = [each for each in candidates if _has_file(each, file)] or candidates
+    if not candidates:
+        return [each for each, project, paths in editable if _is_of_project(top, file, each, project, paths)]
+    # A module of the user's may be called as one that is installed, and come first on the path.
+    projects = [project for each, project, _ in editable if each in candidates]
+    places = [Path(str(distribution(each).locate_file(""))) for each in candidates]
+    return candidates if any(_is_below(file, place) for place in places + projects) else []
+
+
+def _is_of_project(top: str, file: Path, name: str, project: Path, paths: list[Path]) -> bool:
+    """Whether a file is of a project that is installed in place, and not just beside its packages, as its tests are."""
+    named_alike = top.lower() == name.lower().replace("-", "_").replace(".", "_")
+    return _is_below(file, project) and (named_alike or any(_is_below(file, path) for path in paths))
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
+
+
+def _has_file(name: str, file: Path) -> bool:
+    found = distribution(name)
+    return any(Path(str(found.locate_file(each))).resolve() == file.resolve() for each in found.files or ())
+
+
+@functools.lru_cache(maxsize=1)
+def _installed(stamps: tuple[Any, ...]) -> tuple[Any, list[tuple[str, Path, list[Path]]]]:
+    """The distributions of each package, and those installed in place; reading them takes most of a second."""
+    return packages_distributions(), list(_editable())
+
+
+def _editable() -> Iterator[tuple[str, Path, list[Path]]]:
+    """The projects that are installed in place: name, folder, and folders below it that are put on the path."""
+    for found in distributions():
+        origin = json.loads(found.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            project = Path(url2pathname(urlparse(origin["url"]).path))
+            yield found.metadata["Name"], project, [path for path in _paths_of(found) if path != project]
+
+
+def _paths_of(found: Distribution) -> Iterator[Path]:
+    for file in found.files or ():
+        if file.suffix == ".pth":
+            lines = Path(str(found.locate_file(file))).read_text(encoding="utf-8").splitlines()
+            yield from (Path(line) for line in lines if os.path.isdir(line))
+
+
+def _stamp(folder: str) -> tuple[str, ...]:
+    """What changes when something is installed into a folder of `sys.path`."""
+    try:
+        return (folder, *sorted(name for name in os.listdir(folder or ".") if name.endswith("-info")))
+    except OSError:
+        return (folder,)
