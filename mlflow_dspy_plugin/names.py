@@ -13,6 +13,7 @@ PUBLIC_NAMES = {
     "autolog": "switch",
     "get_default_conda_env": "packaging.requirements",
     "get_default_pip_requirements": "packaging.requirements",
+    "inspect_model": "packaging.inspection",
     "load_model": "packaging.load",
     "log_model": "packaging.save",
     "save_model": "packaging.save",
@@ -22,6 +23,7 @@ PUBLIC_NAMES = {
 # Environment variables.
 ENV_PLUGIN = "MLFLOW_DSPY_PLUGIN"
 ENV_ALLOW_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+ENV_TRUST = "MLFLOW_DSPY_TRUST"
 
 # Run tags.
 TAG_DSPY_VERSION = "dspy.version"
@@ -31,6 +33,10 @@ TAG_PLUGIN_VERSION = "mlflow_dspy_plugin.version"
 KEY_FORMAT = "format"
 KEY_MODEL_PATH = "model_path"
 KEY_SETTINGS_PATH = "settings_path"
+KEY_SERIALIZATION = "serialization_format"
+KEY_STATE_PATH = "state_path"
+KEY_MODEL_CONFIG = "model_config"
+KEY_MODULES = "modules"
 KEY_DIGESTS = "digests"
 KEY_TASK = "inference_task"
 KEY_INPUT_FIELDS = "input_fields"
@@ -45,7 +51,16 @@ KEY_LANGUAGE_MODELS = "language_models"
 # Keys of the metadata in an MLmodel file.
 METADATA_FIELDS = "dspy_fields"
 
+# How a program stands in a model folder.
+FORMAT_JSON = "json"
+FORMAT_CLOUDPICKLE = "cloudpickle"
+FORMAT_DSPY = "dspy"
+FORMAT_CODE = "code"
+
 # Files below a model folder.
+DOCUMENT_FILE = "data/program.json"
+CODE_FILE = "data/program.py"
+STATE_FILE = "data/state.json"
 PROGRAM_FILE = "data/program.pkl"
 DSPY_SAVED_FOLDER = "data/model"
 SETTINGS_FILE = "data/settings.pkl"

@@ -151,6 +151,14 @@ def environment_secrets() -> dict[str, str]:
     }
 
 
+def environment_variable_of(value: str) -> str | None:
+    """The environment variable that holds this secret; None where none does, or it may be by chance."""
+    if not is_distinctive(value):
+        return None
+    holding = [name for name, text in os.environ.items() if text == value]
+    return min(holding, key=lambda name: (not is_secret_name(name), name), default=None)
+
+
 def is_distinctive(text: str) -> bool:
     """Whether a secret is too long or too mixed to stand in other texts by chance."""
     mixed = any(c.isdigit() for c in text) and any(c.isalpha() for c in text)

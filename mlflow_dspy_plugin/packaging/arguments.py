@@ -1,20 +1,28 @@
 """What `save_model` and `log_model` are given, checked before anything is written."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dspy
+import yaml
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError, ProgramError
 from mlflow_dspy_plugin.packaging.fields import Fields, check_fields, only_input
-from mlflow_dspy_plugin.seams.dspy import is_signature
 from mlflow_dspy_plugin.seams.mlflow import TASK_SIGNATURES
+from mlflow_dspy_plugin.seams.programs import is_signature
 
 
-def check_program(model: Any) -> None:
-    """Refuse what is no program."""
+def check_program(model: Any, has_state: bool = False) -> None:
+    """Refuse what is no program, and a state that is to be laid over one that has its own."""
+    if has_state:
+        raise ProgramError(
+            "A compiled_state is laid over the program of a script; this is the program itself. Give the optimized "
+            "program, or call program.load_state(...) before."
+        )
     if not isinstance(model, dspy.Module):
         raise ProgramError(
             f"mlflow.dspy saves a dspy.Module, but was given {type(model).__name__}: {model!r:.100}. {_advice(model)}"
@@ -26,7 +34,10 @@ def _advice(model: Any) -> str:
         return "It is a signature; give dspy.Predict(signature)."
     if isinstance(model, type):
         return "It is the class; give an instance of it."
-    return "Build your program as a subclass of dspy.Module, or use dspy.Predict."
+    return (
+        "Build your program as a subclass of dspy.Module, or use dspy.Predict; or give the path of a script that calls "
+        "mlflow.models.set_model(program)."
+    )
 
 
 def check_registered_name(name: str | None) -> None:
@@ -53,6 +64,39 @@ def check_configure(configure: Any) -> None:
             f"configure={configure!r} does not say what to do with the saved settings. Give 'if-unset' to set those "
             "that you have not set, True to set all, or False to set none."
         )
+
+
+def check_format(serialization_format: str | None, by_dspy: bool) -> None:
+    """Refuse a format that does not exist, or that DSPy's own `save` would not write."""
+    known = (names.FORMAT_JSON, names.FORMAT_CLOUDPICKLE)
+    if serialization_format not in (None, *known):
+        raise ProgramError(
+            f"The serialization_format {serialization_format!r} is unknown. Give None, or one of "
+            f"{', '.join(map(repr, known))}."
+        )
+    if by_dspy and serialization_format == names.FORMAT_JSON:
+        raise ProgramError("use_dspy_model_save pickles the program. Leave it out, or serialization_format='json'.")
+
+
+def read_model_config(model_config: Any) -> dict[str, Any] | None:
+    """The configuration, read from its file where a path was given.
+
+    Raises:
+        ProgramError: If it is no mapping with text keys.
+    """
+    if isinstance(model_config, (str, Path)):
+        try:
+            model_config = yaml.safe_load(Path(model_config).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ProgramError(f"The model_config file cannot be read: {error}") from error
+    if model_config is not None and not (
+        isinstance(model_config, Mapping) and all(isinstance(key, str) for key in model_config)
+    ):
+        raise ProgramError(
+            f"model_config is {type(model_config).__name__}: {model_config!r:.100}. Give a dict with text keys, or the "
+            "path of a YAML or JSON file that holds one."
+        )
+    return None if model_config is None else dict(model_config)
 
 
 def check_signature(signature: ModelSignature | None) -> None:

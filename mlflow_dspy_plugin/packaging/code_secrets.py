@@ -1,6 +1,7 @@
 """Refuses secrets in code that travels by value: there is no way to leave them out of it."""
 
 import ast
+import contextlib
 import inspect
 import itertools
 import sys
@@ -15,7 +16,7 @@ import pydantic
 
 from mlflow_dspy_plugin.errors import SecretError
 from mlflow_dspy_plugin.packaging.scrubber import Scrubber
-from mlflow_dspy_plugin.redaction import is_distinctive
+from mlflow_dspy_plugin.redaction import is_distinctive, secret_texts
 
 
 def travels_by_value(code: type | FunctionType) -> bool:
@@ -47,6 +48,29 @@ def refuse_secrets(code: type | FunctionType) -> None:
                 "which would be saved with the program. Nothing was saved. Read it from the "
                 "environment where it is used."
             )
+
+
+def refuse_secrets_in_source(text: str, what: str) -> None:
+    """Refuse source that holds what looks like a secret, or gives one to a name that says so.
+
+    Args:
+        text: Python source, or any other text.
+        what: What it is, for the error.
+
+    Raises:
+        SecretError: Naming what it is, never the value.
+    """
+    if any(secret_texts(text)) or any(_is_secret(name, value) for name, value in _named_in(text)):
+        raise SecretError(
+            f"{what} holds a text that looks like a secret, and would be saved with the program. Nothing was saved. "
+            "Read it from the environment where it is used."
+        )
+
+
+def _is_secret(name: str, value: str) -> bool:
+    scrubber = Scrubber()
+    scrubber.scrub_attribute(value, name, "")
+    return bool(scrubber.left_out)
 
 
 def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
@@ -82,10 +106,15 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _named_in_source(code: type | FunctionType) -> Iterator[tuple[str, str]]:
     """Texts that the source gives to a name, as in `dspy.LM(model, api_key="...")`; short ones are rather labels."""
+    with contextlib.suppress(OSError, TypeError):
+        # Of code that was typed in, or made, there is no source to look at.
+        yield from _named_in(textwrap.dedent(inspect.getsource(code)))
+
+
+def _named_in(text: str) -> Iterator[tuple[str, str]]:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except (OSError, TypeError, SyntaxError):
-        # Code that was typed in, or made: there is no source to look at.
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
         return
     for name, value in itertools.chain.from_iterable(map(_named_values, ast.walk(tree))):
         if isinstance(value, ast.Constant) and isinstance(value.value, str) and is_distinctive(value.value):

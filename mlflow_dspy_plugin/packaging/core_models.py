@@ -9,7 +9,7 @@ import dspy
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.packaging.format import existing
-from mlflow_dspy_plugin.seams.dspy import load_whole_program
+from mlflow_dspy_plugin.seams.programs import load_whole_program
 
 _DEFAULT_MODEL_PATH = "data/model.pkl"
 _SETTINGS_FILE = "data/dspy_config.pkl"

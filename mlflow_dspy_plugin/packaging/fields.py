@@ -9,7 +9,7 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.errors import InputError
-from mlflow_dspy_plugin.seams.dspy import is_signature
+from mlflow_dspy_plugin.seams.programs import is_signature
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 

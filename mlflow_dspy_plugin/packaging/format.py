@@ -1,10 +1,20 @@
 """What a saved folder holds.
 
-FORMAT 1: `data/program.pkl`, a pickle of {"program", "settings"} without secrets; or, where DSPy's
-own `Module.save` was asked for, its folder `data/model` and the settings in `data/settings.pkl`.
+FORMAT 2: the flavor's section says by `serialization_format` which of these it is.
+
+==========  ========================================================================================
+json        `data/program.json`: program and settings as plain data, see `plain`
+cloudpickle `data/program.pkl`: a pickle of {"program", "settings"} without secrets
+dspy        `data/model`: what DSPy's own `Module.save` wrote; `data/settings.pkl`
+code        `data/program.py`: a script; `data/state.json`: a state to lay over its program;
+            `data/program.json`: the settings alone
+==========  ========================================================================================
+
+FORMAT 1 had no `serialization_format`, and only the second and the third of these.
+
 The flavor's section of the MLmodel file names the files and their SHA-256 digests.
 
-To change it: raise FORMAT, keep the reader of the old one in `load.py`, and add a folder saved by
+To change it: raise FORMAT, keep the reader of the old one in `contents.py`, and add a folder saved by
 the old one to the tests, for ever.
 """
 
@@ -16,12 +26,14 @@ from typing import Any
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def digests_of(folder: Path) -> dict[str, str]:
-    """The SHA-256 digest of every file below `folder/data`, by its path in the folder."""
-    files = sorted(path for path in (folder / "data").rglob("*") if path.is_file())
+    """The SHA-256 digest of every file below `data` and `code`, by its path in the folder."""
+    files = sorted(
+        path for name in ("data", names.CODE_FOLDER) for path in (folder / name).rglob("*") if path.is_file()
+    )
     return {path.relative_to(folder).as_posix(): _digest(path) for path in files}
 
 
@@ -37,12 +49,17 @@ def check_folder(folder: Path, section: Mapping[str, Any]) -> None:
     """
     _check_format(folder, section[names.KEY_FORMAT])
     digests = section.get(names.KEY_DIGESTS)
-    if not isinstance(digests, Mapping) or not isinstance(section.get(names.KEY_MODEL_PATH), str):
+    known = (names.FORMAT_JSON, names.FORMAT_CLOUDPICKLE, names.FORMAT_DSPY, names.FORMAT_CODE)
+    if (
+        not isinstance(digests, Mapping)
+        or not isinstance(section.get(names.KEY_MODEL_PATH), str)
+        or (section.get(names.KEY_SERIALIZATION, known[0]) not in known)
+    ):
         raise ModelFolderError(
             f"The model in {folder} is damaged: its MLmodel file does not say what it holds. It was "
             "half written or changed since; log or download it again."
         )
-    for key in (names.KEY_MODEL_PATH, names.KEY_SETTINGS_PATH):
+    for key in (names.KEY_MODEL_PATH, names.KEY_SETTINGS_PATH, names.KEY_STATE_PATH):
         if key in section:
             existing(folder, section[key])
     for name, digest in digests.items():

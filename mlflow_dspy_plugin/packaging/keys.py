@@ -12,7 +12,7 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.packaging.language_models import language_models
-from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name, redact_text
+from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams.dspy import reads_keys_by_itself
 
 _logger = logging.getLogger(__name__)
@@ -117,14 +117,6 @@ def warn_of_missing_keys(program: dspy.Module, settings: Mapping[str, Any]) -> N
                 ", ".join(places),
                 " or ".join(variables),
             )
-
-
-def environment_variable_of(value: str) -> str | None:
-    """The environment variable that holds this secret; None where none does, or it may be by chance."""
-    if not is_distinctive(value):
-        return None
-    holding = [name for name, text in os.environ.items() if text == value]
-    return min(holding, key=lambda name: (not is_secret_name(name), name), default=None)
 
 
 def _distinct(program: dspy.Module, settings: Mapping[str, Any]) -> Iterable[tuple[list[str], dspy.BaseLM]]:

@@ -24,7 +24,7 @@ from mlflow_dspy_plugin.packaging.installed import (
     spec_of,
 )
 from mlflow_dspy_plugin.seams.dspy import backend_of
-from mlflow_dspy_plugin.seams.mlflow import pinned_requirement
+from mlflow_dspy_plugin.seams.mlflow import MODEL_CODE_PREFIX, pinned_requirement
 
 _LEAVES = (str, bytes, int, float, complex, type(None))
 _IN_ANY_CASE = OF_THE_FLAVOR | sys.stdlib_module_names
@@ -70,7 +70,7 @@ def needs_of(program: dspy.Module, settings: Mapping[str, Any]) -> Needs:
 
 def _sorted_out(modules: set[str]) -> tuple[set[str], dict[str, str]]:
     """The user's own modules, and the installed packages."""
-    own = {name for name in modules if is_own(name)}
+    own = {name for name in modules if is_own(name) and not name.startswith(MODEL_CODE_PREFIX)}
     roots = {root_of(name) for name in modules - own if name.split(".")[0] not in _IN_ANY_CASE}
     found = {root: distributions_of(root) for root in roots if root is not None}
     return own, {root: pinned_requirement(names[0]) for root, names in found.items() if names}

@@ -23,7 +23,8 @@ _MARKERS = ("pyvenv.cfg", MLMODEL_FILE_NAME)
 def ship_code(folder: Path, code_paths: list[str] | None, own: Iterable[str]) -> str | None:
     """Copy what `code_paths` names, and the user's own modules that are not among it.
 
-    Of a package the whole folder goes along, of a plain module its file.
+    Of a package its needed modules go along, and all files in it that are no Python, such as texts
+    that it reads.
 
     Args:
         folder: The model folder; the code goes to `code/` in it.
@@ -31,15 +32,16 @@ def ship_code(folder: Path, code_paths: list[str] | None, own: Iterable[str]) ->
         own: The full names of modules, those of packages included.
 
     Returns:
-        What the flavors' sections say under `code`.
+        What the flavor's section says under `code`.
     """
     code = copy_code_paths(code_paths, str(folder))
     target = folder / CODE_FOLDER
+    needed = set(own)
     left_out: list[str] = []
-    roots = sorted({str(root_of(name)) for name in own})
-    for root in roots:
+    for root in sorted({str(root_of(name)) for name in needed}):
         if not _place(target, root).exists():
-            left_out += _ship(root, target, folder)
+            modules = {name for name in needed if name == root or name.startswith(f"{root}.")}
+            left_out += _ship(root, modules, target, folder)
     if left_out:
         _logger.warning(
             "Not shipped with the model: %s. If the program needs it where it loads, bring it there "
@@ -49,26 +51,37 @@ def ship_code(folder: Path, code_paths: list[str] | None, own: Iterable[str]) ->
     return CODE_FOLDER if target.is_dir() else code
 
 
-def _place(target: Path, root: str) -> Path:
+def _place(target: Path, name: str) -> Path:
     """Where a package or a plain module belongs."""
-    file, path = file_of(root), target.joinpath(*root.split("."))
+    file, path = file_of(name), target.joinpath(*name.split("."))
     return path if file is not None and file.stem == "__init__" else path.with_name(f"{path.name}.py")
 
 
-def _ship(root: str, target: Path, model: Path) -> list[str]:
-    """Copy a package or a plain module; returns what was left out of it, and why."""
-    file, place = file_of(root), _place(target, root)
-    if file is None or file.suffix != ".py":
-        return [f"the module {root} (it has no Python source file)"]
-    if file.stem != "__init__":
-        _copy(file, place)
-        return []
-    package, left_out = file.parent.resolve(), []
+def _ship(root: str, modules: set[str], target: Path, model: Path) -> list[str]:
+    """Copy the modules of one package, or a plain module; returns what was left out, and why."""
+    left_out = []
+    for name in sorted(modules):
+        file, place = file_of(name), _place(target, name)
+        if file is None or file.suffix != ".py":
+            left_out.append(f"the module {name} (it has no Python source file)")
+        else:
+            _copy(file, place / file.name if file.stem == "__init__" else place)
+    file = file_of(root)
+    if file is not None and file.stem == "__init__":
+        left_out += _ship_data(root, file.parent.resolve(), _place(target, root), model)
+    return left_out
+
+
+def _ship_data(root: str, package: Path, place: Path, model: Path) -> list[str]:
+    """Copy the files of a package that are no Python; returns what was left out, and why."""
+    left_out = []
     for path in list(_files_of(package, model.resolve())):
         name = path.relative_to(package)
         if path.is_dir() or not path.resolve().is_relative_to(package):
             left_out.append(f"{root}/{name} (a link to a folder, or out of the package)")
-        elif path.suffix != ".py" and path.stat().st_size > _LARGEST_BYTES:
+        elif path.suffix == ".py":
+            continue
+        elif path.stat().st_size > _LARGEST_BYTES:
             left_out.append(f"{root}/{name} ({path.stat().st_size / 1e6:.0f} MB)")
         else:
             _copy(path, place / name)

@@ -8,33 +8,18 @@ import dataclasses
 import io
 import pickle
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from copyreg import dispatch_table
 from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
-import dspy
-from pydantic.fields import FieldInfo
-from pydantic_core import SchemaSerializer, SchemaValidator
 
 from mlflow_dspy_plugin.errors import ProgramError, SecretError
 from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets, travels_by_value
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
+from mlflow_dspy_plugin.packaging.states import StateScrubber
 from mlflow_dspy_plugin.redaction import environment_secrets
-
-# What DSPy objects remember of past calls or of the process, by the class that does; each of these
-# lists is saved empty. A module of the user's may hold something else under such a name.
-_FORGOTTEN = {
-    dspy.BaseLM: {"history", "callbacks"},
-    dspy.Module: {"history", "callbacks"},
-    dspy.Predict: {"traces"},
-}
-# What speaks of fields, where names tell nothing: a field may well be called "token".
-_DATA = (dspy.Example, FieldInfo, SchemaSerializer, SchemaValidator)
-# Parts of an object's state that hold attributes themselves.
-_ATTRIBUTES = {"__dict__", "__pydantic_extra__", "__pydantic_private__"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +28,12 @@ class Pickled:
 
     Attributes:
         data: The bytes.
-        left_out: The places ("LM.kwargs.api_key") whose values were left out.
+        left_out: The places ("LM.kwargs.api_key") whose values were left out, see `Scrubber`.
         secrets: Values that were left out and must stand nowhere else, by their place.
     """
 
     data: bytes
-    left_out: list[str]
+    left_out: Mapping[str, str | None]
     secrets: Mapping[str, str]
 
 
@@ -69,9 +54,9 @@ def pickle_without_secrets(value: Any) -> Pickled:
             "the program and from dspy.settings (open it in `forward` instead), or define "
             "`__getstate__` on its class."
         ) from error
-    secrets = {f"a secret of the program ({place})": text for text, place in pickler.scrubber.secrets.items()}
+    secrets = pickler.scrubber.known_secrets()
     check_bytes(buffer.getvalue(), "the pickled program", secrets)
-    return Pickled(buffer.getvalue(), sorted(pickler.scrubber.left_out), secrets)
+    return Pickled(buffer.getvalue(), pickler.scrubber.left_out, secrets)
 
 
 def check_bytes(data: bytes, where: str, secrets: Mapping[str, str]) -> None:
@@ -105,7 +90,7 @@ class _ScrubbingPickler(cloudpickle.Pickler):
 
     def __init__(self, file: io.BytesIO):
         super().__init__(file, protocol=pickle.DEFAULT_PROTOCOL)
-        self.scrubber = Scrubber()
+        self.scrubber = StateScrubber()
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, (type, FunctionType)):
@@ -116,68 +101,7 @@ class _ScrubbingPickler(cloudpickle.Pickler):
             return getattr, place
         if type(obj) in self.dispatch_table or type(obj) in dispatch_table:
             return NotImplemented
-        reduced = self._reduce(obj)
-        return reduced if isinstance(reduced, str) else self._scrub_reduced(obj, *reduced)
-
-    def _reduce(self, obj: Any) -> Any:
-        try:
-            return obj.__reduce_ex__(pickle.DEFAULT_PROTOCOL)
-        except TypeError as error:
-            place = self.scrubber.place_of(obj) or type(obj).__qualname__
-            raise pickle.PicklingError(f"{place}: {error}") from error
-
-    def _scrub_reduced(
-        self,
-        obj: Any,
-        make: Any,
-        args: Any,
-        state: Any = None,
-        items: Any = None,
-        pairs: Any = None,
-        *rest: Any,
-    ) -> tuple[Any, ...]:
-        """What `__reduce_ex__` gave, without secrets."""
-        path = type(obj).__qualname__
-        named = not isinstance(obj, _DATA) and not self.scrubber.is_data(obj)
-        if items is not None:
-            items = iter(self.scrubber.scrub(list(items), path, named))
-        if pairs is not None:
-            pairs = iter(self._scrub_pairs(pairs, path, named))
-        state = None if state is None else self._scrub_state(state, obj, path, named)
-        return (make, self._scrub_args(args, obj, path, named), state, items, pairs, *rest)
-
-    def _scrub_args(self, args: Any, obj: Any, path: str, named: bool) -> tuple[Any, ...]:
-        names = getattr(obj, "_fields", ()) if isinstance(obj, tuple) else ()
-        if names and len(args) == len(names) + 1:
-            # A named tuple: its class, then its values.
-            return (args[0], *self._scrub_values(names, args[1:], path, named))
-        return self.scrubber.scrub(args, path, named)
-
-    def _scrub_pairs(self, pairs: Iterable[tuple[Any, Any]], path: str, named: bool) -> list[tuple[Any, Any]]:
-        scrubbed = ((k, v, self.scrubber.scrub_attribute(v, str(k), path, named)) for k, v in pairs)
-        return [(key, new) for key, old, new in scrubbed if new is not None or old is None]
-
-    def _scrub_values(self, names: Iterable[str], values: Iterable[Any], path: str, named: bool) -> list[Any]:
-        pairs = zip(names, values, strict=True)
-        return [self.scrubber.scrub_attribute(value, name, path, named) for name, value in pairs]
-
-    def _scrub_state(self, state: Any, obj: Any, path: str, named: bool) -> Any:
-        """The state of an object: attributes stay, so a secret one becomes None."""
-        if isinstance(state, tuple):
-            return tuple(self._scrub_state(part, obj, path, named) for part in state)
-        if isinstance(state, list) and dataclasses.is_dataclass(obj):
-            # A frozen dataclass with slots.
-            return self._scrub_values([f.name for f in dataclasses.fields(obj)], state, path, named)
-        if type(state) is not dict:
-            return self.scrubber.scrub(state, path, named)
-        return {
-            key: []
-            if _is_forgotten(obj, key, value)
-            else self._scrub_state(value, obj, path, named)
-            if key in _ATTRIBUTES
-            else self.scrubber.scrub_attribute(value, str(key), path, named)
-            for key, value in state.items()
-        }
+        return self.scrubber.reduce(obj)
 
 
 def _place_in_dspy(variable: ContextVar[Any]) -> tuple[ModuleType, str] | None:
@@ -192,7 +116,3 @@ def _place_in_dspy(variable: ContextVar[Any]) -> tuple[ModuleType, str] | None:
                 if value is variable:
                     return module, name
     return None
-
-
-def _is_forgotten(obj: Any, name: str, value: Any) -> bool:
-    return type(value) is list and any(isinstance(obj, cls) and name in names for cls, names in _FORGOTTEN.items())

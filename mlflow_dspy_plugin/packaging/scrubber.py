@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlflow_dspy_plugin.redaction import (
+    environment_variable_of,
     is_distinctive,
     is_plain_header,
     is_secret_name,
@@ -19,13 +20,14 @@ class Scrubber:
     """Leaves secrets out of texts and plain containers.
 
     Attributes:
-        left_out: The places, such as "LM.kwargs.api_key".
+        left_out: The places, such as "LM.kwargs.api_key", with the environment variable that holds the
+            same value, if one does.
         secrets: The values that were left out by name and can be told from other texts, with
             their places.
     """
 
     def __init__(self) -> None:
-        self.left_out: set[str] = set()
+        self.left_out: dict[str, str | None] = {}
         self.secrets: dict[str, str] = {}
         # Two objects that share a dict must share its copy too. Here and below the originals are
         # kept alive, so that no other object gets the id of one.
@@ -50,6 +52,10 @@ class Scrubber:
         if named and isinstance(value, dict) and names_headers(name):
             return self._headers(value, path)
         return self.scrub(value, path, named and name != "demos")
+
+    def known_secrets(self) -> dict[str, str]:
+        """The values that were left out and must stand nowhere else, by the words that name them."""
+        return {f"a secret of the program ({place})": text for text, place in self.secrets.items()}
 
     def place_of(self, value: Any) -> str | None:
         """Where an object that is no plain container was met."""
@@ -104,10 +110,10 @@ class Scrubber:
         if redacted == text:
             # Itself: a member of an enum may be a text, and equals its value.
             return text
-        self.left_out.add(path)
+        self.left_out.setdefault(path, None)
         return redacted
 
     def _withhold(self, text: Any, path: str) -> None:
-        self.left_out.add(path)
+        self.left_out[path] = environment_variable_of(text) if isinstance(text, str) else None
         if isinstance(text, str) and is_distinctive(text):
             self.secrets[text] = path

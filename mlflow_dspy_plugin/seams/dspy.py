@@ -4,11 +4,9 @@ import copy
 import functools
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from mlflow_dspy_plugin.errors import DspyNotInstalledError
@@ -214,32 +212,6 @@ def interruption() -> BaseException | None:
     """
     error = sys.exc_info()[1]
     return None if isinstance(error, Exception) else error
-
-
-# -- programs ---------------------------------------------------------------------------------
-
-
-def ends_agent(tool: "dspy.Tool") -> bool:
-    """Whether this is the tool that DSPy gives an agent to say that it has done; it does nothing."""
-    module = getattr(tool.func, "__module__", None) or ""
-    return tool.name == "finish" and module.split(".")[0] == "dspy"
-
-
-def is_signature(value: Any) -> bool:
-    """Whether the value is a `dspy.Signature` class."""
-    return inspect.isclass(value) and issubclass(value, dspy.Signature)
-
-
-def save_whole_program(program: "dspy.Module", folder: Path) -> None:
-    """DSPy's own `save` of a program with its code."""
-    program.save(str(folder), save_program=True)
-
-
-def load_whole_program(folder: Path) -> "dspy.Module":
-    """DSPy's own `load` of a program saved with its code; the caller has allowed pickle."""
-    if "allow_pickle" in inspect.signature(dspy.load).parameters:
-        return dspy.load(str(folder), allow_pickle=True)
-    return dspy.load(str(folder))
 
 
 # -- language models --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mlflow.models.dependencies_schemas import _get_dependencies_schemas
 from mlflow.models.model import _update_active_model_id_based_on_mlflow_model
 from mlflow.models.rag_signatures import SIGNATURE_FOR_LLM_INFERENCE_TASK
 from mlflow.models.resources import _ResourceBuilder
-from mlflow.models.utils import _save_example
+from mlflow.models.utils import _load_model_code_path, _save_example
 from mlflow.tracing.provider import _get_trace_exporter, set_span_in_context
 from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri
@@ -38,11 +38,14 @@ AWAIT_REGISTRATION_SECONDS = DEFAULT_AWAIT_MAX_SLEEP_SECONDS
 TASK_SIGNATURES = SIGNATURE_FOR_LLM_INFERENCE_TASK
 CONDA_ENV_FILE = _CONDA_ENV_FILE_NAME
 PYTHON_ENV_FILE = _PYTHON_ENV_FILE_NAME
+# How MLflow calls the module of a script that it runs as a model's code.
+MODEL_CODE_PREFIX = "code_model_"
 
 add_code_to_path = _add_code_from_conf_to_system_path
 conda_env_of = _mlflow_conda_env
 copy_code_paths = _validate_and_copy_code_paths
 link_active_model = _update_active_model_id_based_on_mlflow_model
+run_model_code = _load_model_code_path
 pinned_requirement = _get_pinned_requirement
 save_example = _save_example
 size_of = get_total_file_size

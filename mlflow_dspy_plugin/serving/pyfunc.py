@@ -9,6 +9,7 @@ import dspy
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ProgramError
 from mlflow_dspy_plugin.packaging.fields import fields_of
+from mlflow_dspy_plugin.packaging.keys import warn_of_missing_keys
 from mlflow_dspy_plugin.packaging.load import LoadedModel, read_folder
 from mlflow_dspy_plugin.serving import chat
 from mlflow_dspy_plugin.serving.inputs import arguments_of
@@ -24,7 +25,9 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> "Pyfu
         path: The model folder.
         model_config: The configuration that it was logged with, as overridden at load.
     """
-    return PyfuncModel(read_folder(Path(path)), model_config)
+    loaded = read_folder(Path(path), model_config)
+    warn_of_missing_keys(loaded.program, loaded.settings)
+    return PyfuncModel(loaded, model_config)
 
 
 class PyfuncModel:

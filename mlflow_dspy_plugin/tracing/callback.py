@@ -12,6 +12,7 @@ from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
+from mlflow_dspy_plugin.seams.programs import ends_agent
 from mlflow_dspy_plugin.tracing import spans, usage
 
 # Under this name code inherits that its calls are not to be traced.
@@ -60,7 +61,7 @@ class TracingCallback(dspy_seam.Watcher):
         self._start(call_id, lambda: spans.of_adapter(instance, "parse"), inputs)
 
     def on_tool_start(self, call_id, instance, inputs):
-        if dspy_seam.ends_agent(instance):
+        if ends_agent(instance):
             self._stand_for_parent(call_id)
         else:
             self._start(call_id, lambda: spans.of_tool(instance), inputs)

@@ -9,7 +9,7 @@ from mlflow.entities import SpanType
 from mlflow.tracing.constant import SpanAttributeKey
 
 from mlflow_dspy_plugin.redaction import redact_named
-from mlflow_dspy_plugin.seams.dspy import is_signature
+from mlflow_dspy_plugin.seams.programs import is_signature
 
 # The first class that fits names the type of a module's span.
 _MODULE_TYPES = (

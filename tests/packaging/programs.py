@@ -88,7 +88,7 @@ def prompt_of(program: dspy.Module, **inputs: Any) -> list[Any]:
 
 def reloaded(program: dspy.Module, folder: str | Path = "model", **options: Any) -> dspy.Module:
     """The program after saving and loading."""
-    mlflow.dspy.save_model(program, folder, **options)
+    mlflow.dspy.save_model(program, folder, infer_code_paths=False, **options)
     return mlflow.dspy.load_model(str(folder))
 
 

@@ -15,14 +15,20 @@ from mlflow_dspy_plugin.packaging.load import read_folder
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.programs import compiled
 
+SAVED_AS = {
+    "json": {},
+    "pickle": {"serialization_format": "cloudpickle"},
+    "dspy": {"use_dspy_model_save": True},
+}
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> dict[str, Path]:
     """One model in each format."""
     root = tmp_path_factory.mktemp("saved")
-    for name in ("pickle", "dspy"):
-        mlflow.dspy.save_model(compiled(), root / name, use_dspy_model_save=name == "dspy")
-    return {name: root / name for name in ("pickle", "dspy")}
+    for name in SAVED_AS:
+        mlflow.dspy.save_model(compiled(), root / name, **SAVED_AS[name])
+    return {name: root / name for name in SAVED_AS}
 
 
 def delete(name: str) -> Callable[[Path], None]:

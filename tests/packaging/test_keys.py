@@ -8,10 +8,10 @@ import pytest
 
 from mlflow_dspy_plugin.packaging.keys import (
     describe_lms,
-    environment_variable_of,
     key_variables,
     warn_of_missing_keys,
 )
+from mlflow_dspy_plugin.redaction import environment_variable_of
 from tests.fakes.scripted import scripted_lm
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.programs import QA

@@ -114,7 +114,9 @@ def unset() -> None:
 @pytest.mark.parametrize("by_dspy", [False, True])
 def test_loading_restores_the_settings_that_nobody_has_set(by_dspy):
     configure()
-    mlflow.dspy.save_model(dspy.Predict("question -> answer"), "model", use_dspy_model_save=by_dspy)
+    mlflow.dspy.save_model(
+        dspy.Predict("question -> answer"), "model", use_dspy_model_save=by_dspy, infer_code_paths=False
+    )
     unset()
     mlflow.dspy.load_model("model")
     assert (dspy.settings.lm.model, dspy.settings.lm.kwargs["max_tokens"]) == ("scripted/model", 99)
@@ -124,7 +126,7 @@ def test_loading_restores_the_settings_that_nobody_has_set(by_dspy):
 
 def test_loading_leaves_the_settings_that_the_user_has_set():
     configure()
-    mlflow.dspy.save_model(dspy.Predict("question -> answer"), "model")
+    mlflow.dspy.save_model(dspy.Predict("question -> answer"), "model", infer_code_paths=False)
     unset()
     mine = scripted_lm({"answer": "mine"})
     dspy.configure(lm=mine)
@@ -136,7 +138,7 @@ def test_loading_leaves_the_settings_that_the_user_has_set():
 def test_loading_another_model_replaces_what_loading_the_first_has_set():
     for name, lm, adapter in [("a", "scripted/a", None), ("b", "scripted/b", dspy.JSONAdapter())]:
         dspy.configure(lm=scripted_lm({"answer": name}, model=lm), adapter=adapter)
-        mlflow.dspy.save_model(dspy.Predict("question -> answer"), name)
+        mlflow.dspy.save_model(dspy.Predict("question -> answer"), name, infer_code_paths=False)
     unset()
     for name, adapter in [("a", type(None)), ("b", dspy.JSONAdapter), ("a", type(None))]:
         mlflow.dspy.load_model(name)
@@ -146,7 +148,7 @@ def test_loading_another_model_replaces_what_loading_the_first_has_set():
 
 def test_loading_works_in_a_thread_that_dspy_does_not_let_configure():
     configure()
-    mlflow.dspy.save_model(dspy.Predict("question -> answer"), "model")
+    mlflow.dspy.save_model(dspy.Predict("question -> answer"), "model", infer_code_paths=False)
     unset()
     answers = []
 

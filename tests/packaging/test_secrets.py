@@ -108,7 +108,7 @@ ATTRIBUTES = {
 
 
 def save(program: dspy.Module, by_dspy: bool = False, **options: Any) -> None:
-    mlflow.dspy.save_model(program, "model", use_dspy_model_save=by_dspy, **options)
+    mlflow.dspy.save_model(program, "model", use_dspy_model_save=by_dspy, infer_code_paths=False, **options)
 
 
 @pytest.mark.parametrize("by_dspy", [False, True])
@@ -123,7 +123,7 @@ def test_no_secret_argument_of_a_language_model_is_saved(where, by_dspy, tmp_pat
         else:
             program.rewrite.set_lm(lm)
         folder = tmp_path / kind
-        mlflow.dspy.save_model(program, folder, use_dspy_model_save=by_dspy)
+        mlflow.dspy.save_model(program, folder, use_dspy_model_save=by_dspy, infer_code_paths=False)
         assert not files_with(folder, CANARY) and not files_with(folder, FORMED), kind
         assert lm.kwargs == before
         dspy.configure(lm=None)

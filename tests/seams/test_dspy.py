@@ -8,6 +8,7 @@ import dspy
 import pytest
 
 from mlflow_dspy_plugin.seams import dspy as seam
+from mlflow_dspy_plugin.seams import programs
 
 KEY = "_mlflow_dspy_plugin"
 
@@ -142,4 +143,4 @@ def test_what_somebody_else_has_replaced_since_stays(monkeypatch):
 def test_only_dspy_s_own_finish_tool_ends_an_agent(name, own, ends):
     agent = dspy.ReAct("question -> answer", tools=[dspy.Tool(lambda: 1, name="search", desc="d")])
     tool = dspy.Tool(lambda: 1, name=name, desc="d") if own else agent.tools[name]
-    assert seam.ends_agent(tool) is ends
+    assert programs.ends_agent(tool) is ends

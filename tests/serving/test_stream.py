@@ -26,7 +26,7 @@ def saved(server, monkeypatch):
 
     def save(program: dspy.Module, **options):
         dspy.configure(lm=dspy.LM("openai/bears", api_base=server.base_url, cache=False, num_retries=0))
-        mlflow.dspy.save_model(program, "model", **options)
+        mlflow.dspy.save_model(program, "model", infer_code_paths=False, **options)
         dspy.configure(lm=None)
         return mlflow.pyfunc.load_model("model")
 

@@ -1,0 +1,191 @@
+"""How a program stands in a model folder: as plain data, pickled, as DSPy saves it, or as its own code."""
+
+import json
+import logging
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.errors import ModelFolderError, ProgramError
+from mlflow_dspy_plugin.packaging.format import existing
+from mlflow_dspy_plugin.packaging.from_code import CodeModel, run_code
+from mlflow_dspy_plugin.packaging.plain.document import make_document, parse_document, write_document
+from mlflow_dspy_plugin.packaging.plain.encode import Encoder
+from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
+from mlflow_dspy_plugin.packaging.scrub import check_bytes, pickle_without_secrets
+from mlflow_dspy_plugin.seams.programs import load_state, load_whole_program, save_whole_program
+
+_logger = logging.getLogger(__name__)
+
+Settings = dict[str, Any]
+_ADVICE = (
+    "Define classes and functions at the top level of a module, keep connections, locks and lambdas out of "
+    "attributes (make them in `forward`, or in `__init__` from attributes named as its arguments)"
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was written of a program.
+
+    Attributes:
+        section: What the flavor's section of the MLmodel file says of it.
+        left_out: The places whose values were left out, see `Scrubber`.
+        secrets: Values that were left out and must stand nowhere else, by the words that name them.
+    """
+
+    section: dict[str, Any]
+    left_out: Mapping[str, str | None] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_contents(
+    model: dspy.Module | CodeModel, settings: Settings, folder: Path, serialization_format: str | None, by_dspy: bool
+) -> Contents:
+    """Write a program and its settings below `folder/data`.
+
+    Args:
+        model: The program, or the code that makes it.
+        settings: The settings to save with it.
+        folder: The model folder.
+        serialization_format: "json", "cloudpickle", or None for the first of them that can hold it.
+        by_dspy: Save it as DSPy's own `Module.save` does.
+
+    Raises:
+        ProgramError: If the format cannot hold the program.
+        SecretError: If a secret sits where it cannot be left out.
+    """
+    (folder / "data").mkdir()
+    if isinstance(model, CodeModel):
+        return _write_code(model, settings, folder)
+    if by_dspy:
+        return _write_by_dspy(model, settings, folder)
+    if serialization_format == names.FORMAT_CLOUDPICKLE:
+        return _write_pickle(model, settings, folder)
+    try:
+        return _write_json(model, settings, folder)
+    except NotPlain as reason:
+        if serialization_format == names.FORMAT_JSON:
+            raise ProgramError(
+                f"The program cannot be saved as plain data: {reason}. {_ADVICE}; or leave serialization_format out, "
+                "and it is pickled."
+            ) from reason
+        _logger.warning(
+            "The program is saved with cloudpickle, since it is not all plain data: %s. Loading it will run pickled "
+            "code. %s; or give serialization_format='cloudpickle' if that is meant.",
+            reason,
+            _ADVICE,
+        )
+        return _write_pickle(model, settings, folder)
+
+
+def read_contents(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
+    """The program and the settings that a folder holds, as `(program, settings)`; check it first.
+
+    Args:
+        folder: The model folder.
+        section: The flavor's section of its MLmodel file.
+        model_config: What code is run with.
+    """
+    # FORMAT 1 did not say how: pickled, unless the settings stand beside the program.
+    default = names.FORMAT_DSPY if names.KEY_SETTINGS_PATH in section else names.FORMAT_CLOUDPICKLE
+    read = _READERS[section.get(names.KEY_SERIALIZATION, default)]
+    return read(folder, section, model_config)
+
+
+# -- plain data ---------------------------------------------------------------------------------
+
+
+def _write_json(program: dspy.Module | None, settings: Settings, folder: Path) -> Contents:
+    encoder = Encoder()
+    data = write_document(program, settings, encoder)
+    secrets = encoder.scrubber.known_secrets()
+    check_bytes(data, "the saved program", secrets)
+    (folder / names.DOCUMENT_FILE).write_bytes(data)
+    section = {names.KEY_SERIALIZATION: names.FORMAT_JSON, names.KEY_MODEL_PATH: names.DOCUMENT_FILE}
+    return Contents(section, encoder.scrubber.left_out, secrets)
+
+
+def _read_json(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
+    parsed, audited = parse_document(existing(folder, section[names.KEY_MODEL_PATH]).read_bytes())
+    document = make_document(parsed, audited)
+    if not isinstance(document.program, dspy.Module):
+        raise ModelFolderError(f"The model in {folder} is damaged: what it holds is no dspy.Module.")
+    return document.program, document.settings
+
+
+# -- pickles ------------------------------------------------------------------------------------
+
+
+def _write_pickle(program: dspy.Module, settings: Settings, folder: Path) -> Contents:
+    pickled = pickle_without_secrets({"program": program, "settings": settings})
+    (folder / names.PROGRAM_FILE).write_bytes(pickled.data)
+    section = {names.KEY_SERIALIZATION: names.FORMAT_CLOUDPICKLE, names.KEY_MODEL_PATH: names.PROGRAM_FILE}
+    return Contents(section, pickled.left_out, pickled.secrets)
+
+
+def _read_pickle(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
+    saved = pickle.loads(existing(folder, section[names.KEY_MODEL_PATH]).read_bytes())
+    return saved["program"], saved["settings"]
+
+
+def _write_by_dspy(program: dspy.Module, settings: Settings, folder: Path) -> Contents:
+    # DSPy's `save` would write every secret: it gets the copy that has none.
+    pickled = pickle_without_secrets({"program": program, "settings": settings})
+    clean = pickle.loads(pickled.data)
+    save_whole_program(clean["program"], folder / names.DSPY_SAVED_FOLDER)
+    (folder / names.SETTINGS_FILE).write_bytes(pickle_without_secrets(clean["settings"]).data)
+    section = {
+        names.KEY_SERIALIZATION: names.FORMAT_DSPY,
+        names.KEY_MODEL_PATH: names.DSPY_SAVED_FOLDER,
+        names.KEY_SETTINGS_PATH: names.SETTINGS_FILE,
+    }
+    return Contents(section, pickled.left_out, pickled.secrets)
+
+
+def _read_by_dspy(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
+    settings = existing(folder, section[names.KEY_SETTINGS_PATH])
+    return load_whole_program(existing(folder, section[names.KEY_MODEL_PATH])), pickle.loads(settings.read_bytes())
+
+
+# -- code ---------------------------------------------------------------------------------------
+
+
+def _write_code(model: CodeModel, settings: Settings, folder: Path) -> Contents:
+    (folder / names.CODE_FILE).write_text(model.text, encoding="utf-8")
+    section = {names.KEY_SERIALIZATION: names.FORMAT_CODE, names.KEY_MODEL_PATH: names.CODE_FILE}
+    if model.state is not None:
+        (folder / names.STATE_FILE).write_text(json.dumps(model.state, indent=1), encoding="utf-8")
+        section[names.KEY_STATE_PATH] = names.STATE_FILE
+    try:
+        written = _write_json(None, settings, folder)
+    except NotPlain as reason:
+        _logger.warning("DSPy's settings are not saved: %s. Call dspy.configure in the model's code.", reason)
+        return Contents(section, model.left_out)
+    section[names.KEY_SETTINGS_PATH] = names.DOCUMENT_FILE
+    return Contents(section, {**model.left_out, **written.left_out}, written.secrets)
+
+
+def _read_code(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
+    settings: Settings = {}
+    if names.KEY_SETTINGS_PATH in section:
+        parsed, audited = parse_document(existing(folder, section[names.KEY_SETTINGS_PATH]).read_bytes())
+        settings = make_document(parsed, audited).settings
+    program = run_code(existing(folder, section[names.KEY_MODEL_PATH]), model_config)
+    if names.KEY_STATE_PATH in section:
+        state = json.loads(existing(folder, section[names.KEY_STATE_PATH]).read_text(encoding="utf-8"))
+        load_state(program, state)
+    return program, settings
+
+
+_READERS: Mapping[str, Callable[[Path, Mapping[str, Any], Mapping[str, Any]], Any]] = {
+    names.FORMAT_JSON: _read_json,
+    names.FORMAT_CLOUDPICKLE: _read_pickle,
+    names.FORMAT_DSPY: _read_by_dspy,
+    names.FORMAT_CODE: _read_code,
+}

@@ -1,0 +1,169 @@
+"""Fills a model folder around a program: signature, example, flavors, environment; and checks it for secrets."""
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+import mlflow.pyfunc
+from mlflow.models import Model, ModelSignature
+
+from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.errors import ModelFolderError
+from mlflow_dspy_plugin.packaging import format as folder_format
+from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets_in_source
+from mlflow_dspy_plugin.packaging.field_notes import field_notes
+from mlflow_dspy_plugin.packaging.fields import Fields
+from mlflow_dspy_plugin.packaging.schema import signature_of
+from mlflow_dspy_plugin.packaging.scrub import check_bytes
+from mlflow_dspy_plugin.packaging.scrubber import Scrubber
+from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
+
+_logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to fill, which is as it was before if filling it fails."""
+    folder = Path(path).absolute()
+    existed = folder.exists()
+    if existed and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelFolderError(f"The path {folder} already exists and is not empty. Give another one, or remove it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder)
+        if existed:
+            folder.mkdir()
+        raise
+
+
+def describe(
+    mlflow_model: Model,
+    fields: Fields,
+    signature: ModelSignature | None,
+    example: Any,
+    folder: Path,
+    scrubber: Scrubber,
+) -> None:
+    """Set the signature and the input example of the model.
+
+    Args:
+        mlflow_model: The model.
+        fields: The program's fields.
+        signature: The signature that was given, if any.
+        example: The input example that was given, if any.
+        folder: The model folder, to which the example is written.
+        scrubber: Leaves secrets out of the example.
+    """
+    saved = mlflow_seam.save_example(mlflow_model, example, str(folder))
+    _redact_example(folder, scrubber)
+    if signature is None and mlflow_model.signature is None:
+        bare = example[0] if isinstance(example, tuple) and len(example) == 2 else example
+        data = bare if isinstance(bare, str) or saved is None else saved.inference_data
+        signature = signature_of(fields, data)
+    if signature is not None:
+        mlflow_model.signature = signature
+
+
+def add_metadata(
+    mlflow_model: Model, fields: Fields, metadata: dict[str, Any] | None, resources: Any, scrubber: Scrubber
+) -> None:
+    """Set the metadata of the model, the fields' own words among it, and its resources."""
+    notes = field_notes(fields)
+    merged = {
+        **({names.METADATA_FIELDS: notes} if notes else {}),
+        **(mlflow_model.metadata or {}),
+        **(metadata or {}),
+        **mlflow_seam.dependencies_metadata(),
+    }
+    if merged:
+        mlflow_model.metadata = scrubber.scrub(merged, "metadata")
+    if resources is not None:
+        mlflow_model.resources = mlflow_seam.serialize_resources(resources)
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a model is served, as its `python_function` flavor says.
+
+    Attributes:
+        model_config: The configuration that `mlflow.pyfunc.load_model` hands on.
+        streamable: Whether it has `predict_stream`.
+    """
+
+    model_config: dict[str, Any] | None
+    streamable: bool
+
+
+def fields_section(fields: Fields, task: str | None) -> dict[str, Any]:
+    """What the flavor's section says of the program's fields."""
+    section: dict[str, Any] = {names.KEY_DSPY_VERSION: dspy.__version__}
+    if fields.inputs is not None:
+        section[names.KEY_INPUT_FIELDS] = list(fields.inputs)
+    if fields.outputs is not None:
+        section[names.KEY_OUTPUT_FIELDS] = list(fields.outputs)
+    if task is not None:
+        section[names.KEY_TASK] = task
+    return section
+
+
+def add_flavors(mlflow_model: Model, folder: Path, section: dict[str, Any], served: Served) -> None:
+    """Add this flavor, and the one by which MLflow serves it."""
+    if task := section.get(names.KEY_TASK):
+        mlflow_model.metadata = {**(mlflow_model.metadata or {}), "task": task}
+    mlflow_model.add_flavor(
+        names.FLAVOR,
+        **{names.KEY_FORMAT: folder_format.FORMAT},
+        **{names.KEY_DIGESTS: folder_format.digests_of(folder)},
+        **section,
+    )
+    # Without `code`: MLflow would put it on `sys.path` before this package can refuse the model.
+    mlflow.pyfunc.add_to_model(
+        mlflow_model,
+        # The name of the package, never of a module in it: models keep it for ever.
+        loader_module=names.PACKAGE,
+        conda_env=mlflow_seam.CONDA_ENV_FILE,
+        python_env=mlflow_seam.PYTHON_ENV_FILE,
+        model_config=served.model_config,
+        streamable=served.streamable,
+    )
+    mlflow_model.model_size_bytes = mlflow_seam.size_of(str(folder))
+
+
+def report_left_out(left_out: Mapping[str, str | None]) -> None:
+    """Say what was left out, once for all of it."""
+    if left_out:
+        places = [place + (f" (from {variable})" if variable else "") for place, variable in sorted(left_out.items())]
+        _logger.warning(
+            "Left out of the saved model, since they look like secrets: %s. Where it loads, language models read "
+            "their keys from the environment; set anything else again.",
+            ", ".join(places),
+        )
+
+
+def check_no_secret_below(folder: Path, secrets: Mapping[str, str]) -> None:
+    """Refuse a folder in which a known secret stands, in any byte of any file.
+
+    Raises:
+        SecretError: Naming the file and the secret, never its value.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            check_bytes(path.read_bytes(), name, secrets)
+            if name.startswith(f"{names.CODE_FOLDER}/"):
+                text = path.read_text(encoding="utf-8", errors="ignore")
+                refuse_secrets_in_source(text, f"The file {name}, which code_paths or the program's imports name,")
+
+
+def _redact_example(folder: Path, scrubber: Scrubber) -> None:
+    """Put out of sight what looks like a secret in the files of the input example."""
+    for path in folder.glob("*input_example*.json"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(scrubber.scrub(text, "input_example"), encoding="utf-8")

@@ -1,0 +1,184 @@
+"""What a program's source needs around it: everything that it names, in the order in which it can be made."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, ModuleType
+from typing import Any
+
+from mlflow_dspy_plugin.packaging.code_secrets import all_code, refuse_secrets, refuse_secrets_in_source
+from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Encode, Node, NotPlain
+from mlflow_dspy_plugin.packaging.plain.source import (
+    functions_of,
+    is_definition,
+    names_read,
+    names_read_at_definition,
+    namespace_of,
+    source_of,
+)
+
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One name to be made.
+
+    Attributes:
+        body: `{"name", "source", "future_annotations"}` for a definition, `{"name", "value"}` for a name that one uses.
+        now: The names that must be there before.
+        later: The names that what is defined uses when it is called.
+    """
+
+    body: dict[str, Any]
+    now: set[str]
+    later: set[str]
+
+
+class Definitions:
+    """Collects the classes and functions of `__main__` that travel, and the names that they use."""
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+        self._values: dict[str, Any] = {}
+        self._steps: dict[str, _Step] = {}
+
+    def path_of(self, value: Any, where: str) -> str:
+        """The path of a class or function in the source that travels, which it is added to.
+
+        Raises:
+            NotPlain: If its source cannot be had, or is no longer what runs.
+            SecretError: If there is a secret in it.
+        """
+        namespace = namespace_of(value, vars(sys.modules["__main__"]))
+        root, *rest = value.__qualname__.split(".")
+        found = namespace.get(root)
+        for part in rest:
+            found = getattr(found, part, None)
+        if found is not value:
+            raise NotPlain(f"{where} is {value.__qualname__}, which is no longer the one in __main__")
+        self._define(root, namespace[root], namespace, where)
+        return f":{value.__qualname__}"
+
+    def steps(self) -> list[dict[str, Any]]:
+        """The steps that make all of them, in an order in which each finds what it needs."""
+        return [self._steps[name].body for name in _in_order(self._steps)]
+
+    def _define(self, name: str, value: Any, namespace: dict[str, Any], where: str) -> None:
+        if name in self._values:
+            if self._values[name] is not value:
+                raise NotPlain(f"{where} is one of two different things called {name!r}")
+            return
+        self._values[name] = value
+        source = source_of(value, where)
+        for code in (value, *functions_of(value)):
+            refuse_secrets(code)
+        refuse_secrets_in_source(source.text, f"The source of {name}")
+        compiled = source.compile("<source>")
+        body = {"name": name, "source": source.text, "future_annotations": source.future_annotations}
+        known = {used for used in namespace if not used.startswith("__")} - {name}
+        now = names_read_at_definition(compiled) & known
+        later = (names_read(compiled) | _types_in_texts(compiled, namespace)) & known
+        self._steps[name] = _Step(body, now, later)
+        for used in sorted(now | later):
+            self._use(used, source.text, namespace, name)
+
+    def _use(self, name: str, text: str, namespace: dict[str, Any], user: str) -> None:
+        """Add a name that a definition uses."""
+        if name in self._values:
+            return
+        value = namespace[name]
+        where = f"{name} (used by {user})"
+        node = None if is_definition(value) else _import_of(value, name, text)
+        node = node or self._encode(value, where)
+        if name not in self._values:
+            # Encoding a definition under its own name has added it.
+            self._values[name] = value
+            self._steps[name] = _Step({"name": name, "value": node}, set(_definitions_in(node)), set())
+
+
+def _in_order(steps: dict[str, _Step]) -> list[str]:
+    """The names in an order in which what each needs at once comes first, and what that calls, too, if it can."""
+    order: dict[str, None] = {}
+    open_names: set[str] = set()
+
+    def add(name: str) -> None:
+        if name in order or name in open_names or name not in steps:
+            return
+        open_names.add(name)
+        needed = sorted(_reached(steps, steps[name].now))
+        for other in needed:
+            add(other)
+        for other in sorted(_reached(steps, needed, later=True)):
+            if not _reached(steps, [other]) & open_names:
+                add(other)
+        open_names.discard(name)
+        order[name] = None
+
+    for name in steps:
+        add(name)
+    return list(order)
+
+
+def _reached(steps: dict[str, _Step], names: Any, later: bool = False) -> set[str]:
+    """The names that these need, directly or not, themselves among them."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in steps and name not in found:
+            found.add(name)
+            waiting.extend(steps[name].now | (steps[name].later if later else set()))
+    return found
+
+
+def _types_in_texts(code: CodeType, namespace: dict[str, Any]) -> set[str]:
+    """The names of types in string signatures such as "text -> label: Label"."""
+    texts = [c for each in all_code(code) for c in each.co_consts if isinstance(c, str) and "->" in c]
+    names = {name for text in texts for name in _IDENTIFIER.findall(text)}
+    return {name for name in names if isinstance(namespace.get(name), type)}
+
+
+def _definitions_in(value: Any, seen: set[int] | None = None) -> Iterator[str]:
+    """The names of the definitions that a node speaks of."""
+    seen = set() if seen is None else seen
+    if isinstance(value, Node) and id(value) not in seen:
+        seen.add(id(value))
+        yield from _definitions_in(value.body, seen)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _definitions_in(item, seen)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _definitions_in(item, seen)
+    elif isinstance(value, str) and value.startswith(":"):
+        yield value[1:].split(".")[0]
+
+
+def _import_of(value: Any, name: str, text: str) -> dict[str, Any] | None:
+    """How to import a value, if it is a module, or a class, function or special form of one."""
+    if isinstance(value, ModuleType):
+        if value.__name__ == "__main__" or sys.modules.get(value.__name__) is not value:
+            return None
+        return {KIND: "module", "name": value.__name__, "submodules": _submodules(value, name, text)}
+    for module in (getattr(value, "__module__", None), "typing", "typing_extensions"):
+        for own in (getattr(value, "__qualname__", None), getattr(value, "_name", None), name):
+            if module and own and module != "__main__" and _has(module, own, value):
+                return {KIND: "import", "path": f"{module}:{own}"}
+    return None
+
+
+def _has(module: str, name: str, value: Any) -> bool:
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found is value
+
+
+def _submodules(module: ModuleType, name: str, text: str) -> list[str]:
+    """The submodules that a source reads as attributes, which an import of the module alone may not bring."""
+    dotted = {ast.unparse(node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
+    read = {module.__name__ + each.removeprefix(name) for each in dotted if each.startswith(f"{name}.")}
+    return sorted(each for each in read if each in sys.modules)

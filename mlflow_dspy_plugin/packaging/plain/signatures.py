@@ -1,0 +1,77 @@
+"""`dspy.Signature` classes and their fields <-> nodes."""
+
+from typing import Any
+
+import dspy
+import pydantic
+from pydantic_core import PydanticUndefined
+
+from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Decode, Encode, NotPlain
+
+# Constraints, by the argument of `pydantic.Field` that makes them.
+_CONSTRAINTS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
+_PATTERN = "pattern"
+_TEXTS = ("title", "description", "alias", "examples")
+
+
+def encode_fields(model: type[pydantic.BaseModel], encode: Encode, where: str) -> list[list[Any]]:
+    """The fields of a signature or a pydantic model, in order."""
+    return [[name, encode(info, f"{where}.{name}")] for name, info in model.model_fields.items()]
+
+
+def encode_field(info: Any, encode: Encode, where: str) -> dict[str, Any]:
+    """The node of one field."""
+    if info.default_factory is not None:
+        raise NotPlain(f"{where} is a field with a default_factory, which is code")
+    if callable(info.json_schema_extra):
+        raise NotPlain(f"{where} is a field with a function as json_schema_extra")
+    constraints = dict(_constraint(item, where) for item in info.metadata)
+    node = {
+        KIND: "field",
+        "annotation": encode(info.annotation, where),
+        "extra": encode(info.json_schema_extra, where),
+        "constraints": encode(constraints, where),
+        "texts": {name: encode(getattr(info, name), where) for name in _TEXTS if getattr(info, name) is not None},
+    }
+    if info.default is not PydanticUndefined:
+        node["default"] = encode(info.default, where)
+    return node
+
+
+def decode_field(node: dict[str, Any], decode: Decode) -> Any:
+    """The field of a node."""
+    info = pydantic.Field(
+        decode(node["default"]) if "default" in node else PydanticUndefined,
+        json_schema_extra=decode(node["extra"]),
+        **decode(node["constraints"]),
+        **decode(node["texts"]),
+    )
+    info.annotation = decode(node["annotation"])
+    return info
+
+
+def _constraint(item: Any, where: str) -> tuple[str, Any]:
+    found = [(name, getattr(item, name)) for name in (*_CONSTRAINTS, _PATTERN) if hasattr(item, name)]
+    if len(found) != 1:
+        raise NotPlain(f"{where} is a field with the constraint {item!r}, which is code")
+    return found[0]
+
+
+def encode_signature(signature: Any, encode: Encode, where: str) -> dict[str, Any]:
+    """The node of a `dspy.Signature` class: its name, its instructions and its fields."""
+    return {
+        KIND: "signature",
+        "name": signature.__name__,
+        "instructions": signature.instructions,
+        "fields": encode_fields(signature, encode, where),
+    }
+
+
+def decode_signature(node: dict[str, Any], decode: Decode) -> Any:
+    """The signature class of a node."""
+    fields = {name: decode(field) for name, field in node["fields"]}
+    return dspy.make_signature(
+        {name: (info.annotation, info) for name, info in fields.items()},
+        instructions=node["instructions"],
+        signature_name=node["name"],
+    )
