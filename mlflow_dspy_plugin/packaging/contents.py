@@ -18,7 +18,9 @@ from mlflow_dspy_plugin.packaging.plain.document import make_document, parse_doc
 from mlflow_dspy_plugin.packaging.plain.encode import Encoder
 from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
 from mlflow_dspy_plugin.packaging.scrub import check_bytes, pickle_without_secrets
-from mlflow_dspy_plugin.seams.programs import load_state, load_whole_program, save_whole_program
+from mlflow_dspy_plugin.packaging.unpickle import python_that_saved, unpickle
+from mlflow_dspy_plugin.seams.older_dspy import complete
+from mlflow_dspy_plugin.seams.programs import load_state, save_whole_program
 
 _logger = logging.getLogger(__name__)
 
@@ -95,7 +97,9 @@ def read_contents(folder: Path, section: Mapping[str, Any], model_config: Mappin
     # FORMAT 1 did not say how: pickled, unless the settings stand beside the program.
     default = names.FORMAT_DSPY if names.KEY_SETTINGS_PATH in section else names.FORMAT_CLOUDPICKLE
     read = _READERS[section.get(names.KEY_SERIALIZATION, default)]
-    return read(folder, section, model_config)
+    program, settings = read(folder, section, model_config)
+    complete(program, settings)
+    return program, settings
 
 
 # -- plain data ---------------------------------------------------------------------------------
@@ -130,7 +134,8 @@ def _write_pickle(program: dspy.Module, settings: Settings, folder: Path) -> Con
 
 
 def _read_pickle(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
-    saved = pickle.loads(existing(folder, section[names.KEY_MODEL_PATH]).read_bytes())
+    path = existing(folder, section[names.KEY_MODEL_PATH])
+    saved = unpickle(path.read_bytes(), python_that_saved(folder))
     return saved["program"], saved["settings"]
 
 
@@ -149,8 +154,10 @@ def _write_by_dspy(program: dspy.Module, settings: Settings, folder: Path) -> Co
 
 
 def _read_by_dspy(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
+    python = python_that_saved(folder)
+    program = existing(folder, f"{section[names.KEY_MODEL_PATH]}/program.pkl")
     settings = existing(folder, section[names.KEY_SETTINGS_PATH])
-    return load_whole_program(existing(folder, section[names.KEY_MODEL_PATH])), pickle.loads(settings.read_bytes())
+    return unpickle(program.read_bytes(), python), unpickle(settings.read_bytes(), python)
 
 
 # -- code ---------------------------------------------------------------------------------------

@@ -125,13 +125,6 @@ def save_whole_program(program: dspy.Module, folder: Path) -> None:
     program.save(str(folder), save_program=True)
 
 
-def load_whole_program(folder: Path) -> dspy.Module:
-    """DSPy's own `load` of a program saved with its code; the caller has allowed pickle."""
-    if "allow_pickle" in inspect.signature(dspy.load).parameters:
-        return dspy.load(str(folder), allow_pickle=True)
-    return dspy.load(str(folder))
-
-
 def load_state(program: dspy.Module, state: dict[str, Any]) -> None:
     """DSPy's own `load_state`, with all that a language model was made with.
 

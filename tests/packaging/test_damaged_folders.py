@@ -73,7 +73,7 @@ OUTSIDE = "which lies outside of it. Do not use this folder"
 INCOMPLETE = "is incomplete: {} is missing. It was half written or half copied; log or download it again"
 DAMAGED = "is damaged: {} is not what was saved"
 UNREADABLE = "(?s)MLmodel file in .* cannot be read .*log or download the model again"
-NEWER = r"has format {}, but this release of mlflow-dspy-plugin reads formats up to 1. Upgrade it: pip install -U"
+NEWER = r"has format {}, but this release of mlflow-dspy-plugin reads formats up to 2. Upgrade it: pip install -U"
 DAMAGES = {
     "no MLmodel": ("pickle", delete("MLmodel"), "no complete MLflow model: it has no MLmodel file"),
     "cut MLmodel": ("pickle", cut, "(cannot be read|is damaged)"),
@@ -100,7 +100,7 @@ DAMAGES = {
         truncate("data/model/metadata.json"),
         DAMAGED.format("data/model/metadata.json"),
     ),
-    "newer format": ("pickle", section(format=2), NEWER.format(2)),
+    "newer format": ("pickle", section(format=3), NEWER.format(3)),
     "format a text": ("pickle", section(format="1"), NEWER.format("'1'")),
     "format nought": ("pickle", section(format=0), NEWER.format(0)),
     "no model path": ("pickle", section(model_path=None), "does not say what it holds"),
@@ -179,10 +179,10 @@ def test_a_pickled_model_is_refused_where_pickle_is_forbidden(kind, value, saved
 
 def test_a_refused_folder_changes_no_setting(saved, tmp_path):
     dspy.configure(lm=dspy.LM("openai/m"), adapter=dspy.JSONAdapter())
-    mlflow.dspy.save_model(compiled(), "with_settings")
+    mlflow.dspy.save_model(compiled(), "with_settings", serialization_format="cloudpickle")
     dspy.configure(lm=None, adapter=None)
     change("data/program.pkl")(Path("with_settings"))
     with pytest.raises(ModelFolderError, match="is damaged"):
         mlflow.dspy.load_model("with_settings")
     assert (dspy.settings.lm, dspy.settings.adapter) == (None, None)
-    assert Model.load("with_settings").flavors["dspy"]["format"] == 1
+    assert Model.load("with_settings").flavors["dspy"]["format"] == 2

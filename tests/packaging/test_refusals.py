@@ -38,7 +38,11 @@ REFUSED = {
     "none": ({"model": None}, ProgramError, "was given NoneType: None. Build your program as a subclass"),
     "function": ({"model": len}, ProgramError, "was given builtin_function_or_method"),
     "signature": ({"model": dspy.Signature("a -> b")}, ProgramError, "It is a signature; give dspy.Predict"),
-    "path": ({"model": "code.py"}, ProgramError, "was given str: 'code.py'"),
+    "path": (
+        {"model": "code.py"},
+        ProgramError,
+        "There is no script 'code.py'. Give a dspy.Module, or the path of a Python file that calls",
+    ),
     "task": (
         {"task": "llm/v1/poem"},
         ProgramError,

@@ -7,6 +7,7 @@ from typing import Any
 from mlflow_dspy_plugin.errors import ModelFolderError
 from mlflow_dspy_plugin.packaging.plain import constructors
 from mlflow_dspy_plugin.packaging.plain.annotations import decode_annotation, decode_class
+from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
 from mlflow_dspy_plugin.packaging.plain.namespace import Namespace
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND
 from mlflow_dspy_plugin.packaging.plain.paths import checked_class, resolve, tampered
@@ -20,13 +21,15 @@ class Decoder:
 
     Args:
         shared: The nodes that are used more than once, by their id.
+        live: Which classes of the document live in this process and are to be used.
 
     Attributes:
         namespace: What the source of the document has defined.
     """
 
-    def __init__(self, shared: Mapping[int, dict[str, Any]]) -> None:
+    def __init__(self, shared: Mapping[int, dict[str, Any]], live: LiveClasses | None = None) -> None:
         self.namespace = Namespace()
+        self._live = live
         self._shared = shared
         self._made: dict[int, Any] = {}
         self._makers: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -42,7 +45,7 @@ class Decoder:
             "signature": lambda node: decode_signature(node, self.decode),
             "field": lambda node: decode_field(node, self.decode),
             **dict.fromkeys(("special", "literal", "annotated", "generic"), self._annotation),
-            **dict.fromkeys(("code", "enum", "model"), lambda node: decode_class(node, self.decode)),
+            **dict.fromkeys(("code", "enum", "model"), self._class),
         }
 
     def decode(self, value: Any) -> Any:
@@ -89,6 +92,10 @@ class Decoder:
 
     def _annotation(self, node: dict[str, Any]) -> Any:
         return decode_annotation(node, self.decode)
+
+    def _class(self, node: dict[str, Any]) -> type:
+        live = self._live.of(node) if self._live else None
+        return live or decode_class(node, self.decode)
 
     def _named(self, path: str) -> Any:
         return self.namespace.get(path[1:]) if path.startswith(":") else resolve(path)

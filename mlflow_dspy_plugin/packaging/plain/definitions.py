@@ -66,6 +66,10 @@ class Definitions:
         """The steps that make all of them, in an order in which each finds what it needs."""
         return [self._steps[name].body for name in _in_order(self._steps)]
 
+    def defined(self) -> dict[str, Any]:
+        """The classes and functions themselves, by name."""
+        return {name: self._values[name] for name, step in self._steps.items() if "source" in step.body}
+
     def _define(self, name: str, value: Any, namespace: dict[str, Any], where: str) -> None:
         if name in self._values:
             if self._values[name] is not value:

@@ -11,6 +11,7 @@ from mlflow_dspy_plugin.errors import DspyPluginError, ModelFolderError
 from mlflow_dspy_plugin.packaging.plain.audit import Audit, audit
 from mlflow_dspy_plugin.packaging.plain.decode import Decoder
 from mlflow_dspy_plugin.packaging.plain.encode import Encoder
+from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
 from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain, Writer
 from mlflow_dspy_plugin.packaging.plain.source import is_same_code
 
@@ -40,9 +41,12 @@ def write_document(program: dspy.Module | None, settings: dict[str, Any], encode
         NotPlain: If something in it has no plain form, with the place and the reason.
         SecretError: If a secret is part of code that would travel.
     """
-    parsed = _encode(program, settings, encoder)
-    data = json.dumps(parsed, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
-    _prove(data, program, encoder)
+    writer = Writer()
+    written = _encode(program, settings, encoder, writer)
+    data = json.dumps(written, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
+    parsed, audited = parse_document(data)
+    _prove(parsed, audited, program, encoder)
+    _remember(LiveClasses(parsed, audited.nodes), encoder, writer)
     return data
 
 
@@ -62,17 +66,22 @@ def parse_document(data: bytes) -> tuple[dict[str, Any], Audit]:
     return parsed, audit(parsed)
 
 
-def make_document(parsed: dict[str, Any], audited: Audit) -> Document:
+def make_document(parsed: dict[str, Any], audited: Audit, reuse: bool = True) -> Document:
     """Make the program and the settings of a document that was audited.
+
+    Args:
+        parsed: The document.
+        audited: What the audit found in it.
+        reuse: Whether classes that this process has saved by value are used again.
 
     Raises:
         ModelFolderError: If what it names is missing, or is no part of programs.
         ModuleNotFoundError: If a module is not installed.
     """
-    decoder = Decoder(audited.nodes)
+    live = LiveClasses(parsed, audited.nodes) if reuse else None
+    decoder = Decoder(audited.nodes, live)
     try:
-        for step in parsed["definitions"]:
-            decoder.namespace.take(step, decoder.decode)
+        _define(decoder, parsed["definitions"], live.definitions(list(audited.sources)) if live else {})
         program, settings = decoder.decode(parsed["program"]), decoder.decode(parsed["settings"])
     except (DspyPluginError, ImportError):
         raise
@@ -87,13 +96,19 @@ def make_document(parsed: dict[str, Any], audited: Audit) -> Document:
     return Document(program, settings)
 
 
-def _encode(program: dspy.Module | None, settings: dict[str, Any], encoder: Encoder) -> dict[str, Any]:
+def _define(decoder: Decoder, steps: list[dict[str, Any]], live: dict[str, Any]) -> None:
+    decoder.namespace.use(live)
+    for step in [] if live else steps:
+        decoder.namespace.take(step, decoder.decode)
+
+
+def _encode(program: dspy.Module | None, settings: dict[str, Any], encoder: Encoder, writer: Writer) -> dict[str, Any]:
     try:
         nodes = {
             "program": encoder.encode(encoder.scrubber.scrub(program, "program"), "program"),
             "settings": encoder.encode(encoder.scrubber.scrub(settings, "settings"), "settings"),
         }
-        return Writer().write({"definitions": encoder.definitions.steps(), **nodes})
+        return writer.write({"definitions": encoder.definitions.steps(), **nodes})
     except RecursionError:
         raise NotPlain("it is nested too deeply, or in itself") from None
 
@@ -101,17 +116,16 @@ def _encode(program: dspy.Module | None, settings: dict[str, Any], encoder: Enco
 # -- proof --------------------------------------------------------------------------------------
 
 
-def _prove(data: bytes, program: dspy.Module | None, encoder: Encoder) -> None:
-    """Read a document back and compare everything in it with what was written."""
-    parsed, audited = parse_document(data)
+def _prove(parsed: dict[str, Any], audited: Audit, program: dspy.Module | None, encoder: Encoder) -> None:
+    """Make what was written, and compare everything in it with the program that was given."""
     try:
         # A constructor that asks a language model is not called for nothing.
         with dspy.context(lm=None):
-            document = make_document(parsed, audited)
+            document = make_document(parsed, audited, reuse=False)
     except (DspyPluginError, ImportError) as error:
         raise NotPlain(f"it does not come back as it was ({error})") from error
     again = Encoder()
-    if _encode(document.program, document.settings, again) != parsed:
+    if _encode(document.program, document.settings, again, Writer()) != parsed:
         raise NotPlain("it does not come back as it was: its state differs")
     _compare_constructed(encoder, again)
     if program is not None and _outcome(_prompts, document.program) != _outcome(_prompts, program):
@@ -148,3 +162,11 @@ def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:
         return function(argument)
     except Exception as error:
         return type(error)
+
+
+def _remember(live: LiveClasses, encoder: Encoder, writer: Writer) -> None:
+    for cls, node in encoder.classes_by_value():
+        if id(node) in writer.written:
+            live.remember(writer.written[id(node)], cls)
+    for name, value in encoder.definitions.defined().items():
+        live.remember_definition(name, value)

@@ -10,6 +10,7 @@ from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets
 from mlflow_dspy_plugin.packaging.plain import constructors
 from mlflow_dspy_plugin.packaging.plain.annotations import encode_annotation, is_annotation
 from mlflow_dspy_plugin.packaging.plain.definitions import Definitions
+from mlflow_dspy_plugin.packaging.plain.live import BY_VALUE
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Node, NotPlain
 from mlflow_dspy_plugin.packaging.plain.paths import path_of
 from mlflow_dspy_plugin.packaging.plain.signatures import encode_field, encode_signature
@@ -64,6 +65,10 @@ class Encoder:
         if node.body[KIND] in _SPELLED_OUT:
             del self._nodes[id(value)]
         return node
+
+    def classes_by_value(self) -> list[tuple[type, Node]]:
+        """The classes that were described by what they hold, with their nodes."""
+        return [(v, node) for v, node in self._nodes.values() if node.body and node.body[KIND] in BY_VALUE]
 
     def _met_again(self, value: Any, where: str) -> Node:
         node = self._nodes[id(value)][1]

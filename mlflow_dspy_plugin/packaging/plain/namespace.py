@@ -4,7 +4,7 @@ import builtins
 import hashlib
 import importlib
 import linecache
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlflow_dspy_plugin.errors import ModelFolderError
@@ -20,6 +20,10 @@ class Namespace:
 
     def __init__(self) -> None:
         self._names: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
+
+    def use(self, names: Mapping[str, Any]) -> None:
+        """Take classes and functions that are there already."""
+        self._names.update(names)
 
     def take(self, step: dict[str, Any], decode: Callable[[Any], Any]) -> None:
         """Take one step of a document's definitions."""

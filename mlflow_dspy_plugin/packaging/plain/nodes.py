@@ -81,9 +81,14 @@ class Node:
 
 
 class Writer:
-    """Writes nodes as what JSON knows."""
+    """Writes nodes as what JSON knows.
+
+    Attributes:
+        written: What was written of each node, by the id of the node.
+    """
 
     def __init__(self) -> None:
+        self.written: dict[int, Any] = {}
         self._numbers = itertools.count(1)
 
     def write(self, value: Any, depth: int = 0) -> Any:
@@ -105,12 +110,13 @@ class Writer:
     def _write_node(self, node: Node, depth: int) -> Any:
         if node.number is not None:
             return {KIND: "ref", "id": node.number}
-        body = node.body or {}
+        body: Any = node.body or {}
         if node.shared:
             node.number = next(self._numbers)
-            return self.write({**body, "id": node.number}, depth)
-        if body[KIND] == "list":
-            return self.write(body["items"], depth)
-        if body[KIND] == "mapping" and all(type(key) is str and key != KIND for key, _ in body["items"]):
-            return self.write(dict(body["items"]), depth)
-        return self.write(body, depth)
+            body = {**body, "id": node.number}
+        elif body[KIND] == "list":
+            body = body["items"]
+        elif body[KIND] == "mapping" and all(type(key) is str and key != KIND for key, _ in body["items"]):
+            body = dict(body["items"])
+        self.written[id(node)] = self.write(body, depth)
+        return self.written[id(node)]
