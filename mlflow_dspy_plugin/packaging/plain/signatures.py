@@ -29,7 +29,8 @@ def encode_field(info: Any, encode: Encode, where: str) -> dict[str, Any]:
     node = {
         KIND: "field",
         "annotation": encode(info.annotation, where),
-        "extra": encode(info.json_schema_extra, where),
+        # A copy: DSPy's copies of a signature share this dict, and nobody can tell.
+        "extra": encode(info.json_schema_extra and dict(info.json_schema_extra), where),
         "constraints": encode(constraints, where),
         "texts": {name: encode(getattr(info, name), where) for name in _TEXTS if getattr(info, name) is not None},
     }
