@@ -42,10 +42,10 @@ def _ask(finder: Any, name: str, folders: list[str] | None) -> ModuleSpec | None
         return finder.find_spec(name, folders)
     except KeyError:
         # Python's own finder has found a namespace, and asks `sys.modules` for its parent.
+        inside = [os.path.join(folder, name.rpartition(".")[2]) for folder in folders or ()]
         spec = ModuleSpec(name, None, is_package=True)
-        inside = (os.path.join(folder, name.rpartition(".")[2]) for folder in folders or ())
-        spec.submodule_search_locations = [folder for folder in inside if os.path.isdir(folder)]
-        return spec
+        spec.submodule_search_locations = list(filter(os.path.isdir, inside))
+        return spec if spec.submodule_search_locations else None
 
 
 def attribute(module: ModuleType | None, name: str) -> Any:

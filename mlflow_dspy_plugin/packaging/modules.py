@@ -6,7 +6,7 @@ import typing
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import dspy
@@ -184,7 +184,8 @@ def _functions_behind(value: Any) -> list[Any]:
 
 def _bound_to(function: FunctionType) -> list[Any]:
     """The defaults of a function, and the variables that it closes over."""
-    cells = [cell for cell in function.__closure__ or () if cell != type(cell)()]
+    # An empty cell is that of a variable which is not yet bound.
+    cells = [cell for cell in function.__closure__ or () if cell != CellType()]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     return [*defaults, *(cell.cell_contents for cell in cells), *vars(function).values()]
 
