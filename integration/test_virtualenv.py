@@ -1,9 +1,11 @@
 """The requirements of a model are whole: MLflow builds an environment of them alone, and the program runs there."""
 
+import importlib.util
 import json
 import os
 import sys
 
+import mlflow.utils.virtualenv
 import pytest
 
 from integration.processes import PYTHON, run
@@ -46,6 +48,11 @@ def installing(environment, tmp_path) -> dict[str, str]:
     return {**variables, "PATH": f"{commands}{os.pathsep}{variables['PATH']}", "PIP_FIND_LINKS": links}
 
 
+@pytest.mark.skipif(
+    hasattr(mlflow.utils.virtualenv, "_validate_virtualenv_is_available")
+    and not importlib.util.find_spec("virtualenv"),
+    reason="the virtualenv that this release of MLflow runs is not installed",
+)
 def test_a_model_predicts_in_an_environment_that_mlflow_builds_of_its_requirements(installing, environment, tmp_path):
     home = written(tmp_path / "home", {"users_helper.py": HELPER, "save.py": SAVE})
     question = written(tmp_path, {"question.json": json.dumps({"inputs": {"question": "What kind of bear?"}})})
