@@ -13,7 +13,7 @@ import mlflow.pyfunc
 from mlflow.models import Model, ModelSignature
 
 from mlflow_dspy_plugin import names
-from mlflow_dspy_plugin.errors import ModelFolderError
+from mlflow_dspy_plugin.errors import ModelFolderError, SecretError
 from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets_in_source
 from mlflow_dspy_plugin.packaging.field_notes import field_notes
@@ -158,8 +158,17 @@ def check_no_secret_below(folder: Path, secrets: Mapping[str, str]) -> None:
             name = path.relative_to(folder).as_posix()
             check_bytes(path.read_bytes(), name, secrets)
             if name.startswith(f"{names.CODE_FOLDER}/"):
-                text = path.read_text(encoding="utf-8", errors="ignore")
-                refuse_secrets_in_source(text, f"The file {name}, which code_paths or the program's imports name,")
+                _check_code(path, name)
+
+
+def _check_code(path: Path, name: str) -> None:
+    try:
+        refuse_secrets_in_source(path.read_text(encoding="utf-8", errors="ignore"), f"The file {name}")
+    except SecretError as error:
+        raise SecretError(
+            f"{error.message} If the file was not asked for, ship only what you name in code_paths, with "
+            "infer_code_paths=False."
+        ) from None
 
 
 def _redact_example(folder: Path, scrubber: Scrubber) -> None:

@@ -28,21 +28,24 @@ def spec_of(name: str) -> ModuleSpec | None:
     spec = attribute(sys.modules.get(name), "__spec__")
     if spec is not None:
         return spec
-    parent, _, last = name.rpartition(".")
+    parent = name.rpartition(".")[0]
     above = spec_of(parent) if parent else None
-    folders = None
-    if parent:
-        if above is None or above.submodule_search_locations is None:
-            return None
-        folders = list(above.submodule_search_locations)
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, folders) if hasattr(finder, "find_spec") else None
-        if spec is not None:
-            if _is_namespace(spec) and folders is not None:
-                # Python's own list of them asks the parent, which may not be imported.
-                spec.submodule_search_locations = [os.path.join(folder, last) for folder in folders]
-            return spec
-    return None
+    if parent and (above is None or above.submodule_search_locations is None):
+        return None
+    folders = list(above.submodule_search_locations or ()) if above is not None else None
+    found = (_ask(finder, name, folders) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    return next((spec for spec in found if spec is not None), None)
+
+
+def _ask(finder: Any, name: str, folders: list[str] | None) -> ModuleSpec | None:
+    try:
+        return finder.find_spec(name, folders)
+    except KeyError:
+        # Python's own finder has found a namespace, and asks `sys.modules` for its parent.
+        inside = [os.path.join(folder, name.rpartition(".")[2]) for folder in folders or ()]
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = list(filter(os.path.isdir, inside))
+        return spec if spec.submodule_search_locations else None
 
 
 def attribute(module: ModuleType | None, name: str) -> Any:
@@ -88,7 +91,7 @@ def is_own(name: str) -> bool:
 def distributions_of(name: str) -> list[str]:
     """The installed distributions that a module may come from; mostly one."""
     top, file = name.split(".")[0], file_of(name) or file_of(root_of(name) or name)
-    by_package, editable = _installed(tuple(map(_stamp, sys.path)))
+    by_package, editable = _installed(tuple(filter(None, map(_stamp, sys.path))))
     candidates = by_package.get(top, [])
     if file is None:
         return candidates if root_of(name) else []
@@ -140,8 +143,9 @@ def _paths_of(found: Distribution) -> Iterator[Path]:
 
 
 def _stamp(folder: str) -> tuple[str, ...]:
-    """What changes when something is installed into a folder of `sys.path`."""
+    """What changes when something is installed into a folder of `sys.path`; nothing where nothing is installed."""
     try:
-        return (folder, *sorted(name for name in os.listdir(folder or ".") if name.endswith("-info")))
+        found = sorted(name for name in os.listdir(folder or ".") if name.endswith("-info"))
     except OSError:
-        return (folder,)
+        return ()
+    return (folder, *found) if found else ()

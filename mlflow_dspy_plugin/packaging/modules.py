@@ -6,7 +6,7 @@ import typing
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import dspy
@@ -94,7 +94,8 @@ class _Walk:
         self._waiting.extend(objects)
         while self._waiting:
             value = self._waiting.popleft()
-            if id(value) not in self._seen and not isinstance(value, _LEAVES):
+            # By its type: `isinstance` asks a module that is imported lazily, which imports it.
+            if id(value) not in self._seen and not issubclass(type(value), _LEAVES):
                 self._seen[id(value)] = value
                 self._look_at(value)
         return self._modules
@@ -102,7 +103,8 @@ class _Walk:
     def _look_at(self, value: Any) -> None:
         if isinstance(value, ModuleType):
             self._add(str(attribute(value, "__name__")))
-        elif isinstance(value, (type, FunctionType)):
+        elif issubclass(type(value), (type, FunctionType)):
+            # On Python 3.10 `isinstance(list[int], type)` is true.
             self._add(str(value.__module__))
             if travels_by_value(value):
                 self._look_into_code(value)
@@ -182,7 +184,8 @@ def _functions_behind(value: Any) -> list[Any]:
 
 def _bound_to(function: FunctionType) -> list[Any]:
     """The defaults of a function, and the variables that it closes over."""
-    cells = [cell for cell in function.__closure__ or () if cell != type(cell)()]
+    # An empty cell is that of a variable which is not yet bound.
+    cells = [cell for cell in function.__closure__ or () if cell != CellType()]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     return [*defaults, *(cell.cell_contents for cell in cells), *vars(function).values()]
 
@@ -211,5 +214,5 @@ def _slots(cls: type) -> list[str]:
 
 def _code_in(module: ModuleType) -> list[Any]:
     """The modules, classes and functions that a module names, and the classes of its other objects."""
-    values = (value for name, value in vars(module).items() if not name.startswith("__"))
+    values = (value for name, value in attribute(module, "__dict__").items() if not name.startswith("__"))
     return [v if isinstance(v, (ModuleType, type, FunctionType)) else type(v) for v in values]

@@ -1,5 +1,6 @@
 """`log_model`: a program in a run, in the registry and as a logged model, and back from each of them."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import dspy
@@ -119,6 +120,13 @@ def test_resources_and_retriever_schema_are_recorded():
     assert model.metadata["dependencies_schemas"]["retrievers"][0]["primary_key"] == "id"
 
 
+@pytest.mark.parametrize("infer", [True, False])
+def test_the_user_s_own_modules_are_logged_with_the_model(infer, tmp_path):
+    info = mlflow.dspy.log_model(QA(), name="model", infer_code_paths=infer)
+    folder = mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(tmp_path / "copy"))
+    assert Path(folder, "code/tests/packaging/programs.py").is_file() is infer
+
+
 REQUIREMENTS = {
     "pip": ({"pip_requirements": ["dspy", "made-up==1"]}, ["dspy", "made-up==1"]),
     "extra": ({"extra_pip_requirements": ["made-up==1"]}, ["dspy==", "mlflow-dspy-plugin==", "made-up==1"]),
@@ -135,6 +143,32 @@ def test_requirements_given_by_hand_are_written(kind, tmp_path):
     if kind == "pip":
         assert not any(line.startswith("cloudpickle") for line in lines)
     assert yaml.safe_load((tmp_path / "model/conda.yaml").read_text())["dependencies"]
+
+
+def test_requirements_given_by_hand_may_come_from_files_and_with_constraints(tmp_path):
+    Path("wanted.txt").write_text("made-up\n-c limits.txt\n")
+    Path("limits.txt").write_text("made-up<2\n")
+    mlflow.dspy.save_model(compiled(), tmp_path / "pip", pip_requirements="wanted.txt")
+    mlflow.dspy.save_model(compiled(), tmp_path / "extra", extra_pip_requirements=["-r wanted.txt"])
+    conda = {"dependencies": ["python=3.12", {"pip": ["made-up", "-c limits.txt"]}]}
+    Path("wanted.yaml").write_text(yaml.safe_dump(conda))
+    mlflow.dspy.save_model(compiled(), tmp_path / "conda", conda_env="wanted.yaml")
+    for kind in ("pip", "extra", "conda"):
+        lines = (tmp_path / kind / "requirements.txt").read_text().splitlines()
+        assert {"made-up", "-c constraints.txt"} <= set(lines), kind
+        assert any(line.startswith("dspy==") for line in lines) is (kind == "extra")
+        assert (tmp_path / kind / "constraints.txt").read_text().split() == ["made-up<2"]
+    assert "python=3.12" in yaml.safe_load((tmp_path / "conda/conda.yaml").read_text())["dependencies"]
+
+
+def test_the_requirements_are_the_flavor_s_own_and_those_of_the_program_pinned_as_installed(tmp_path):
+    dspy.configure(lm=dspy.LM("openai/m"))
+    mlflow.dspy.save_model(compiled(), tmp_path / "model")
+    names = ["cloudpickle", "dspy", "litellm", "mlflow", "mlflow-dspy-plugin"]
+    pinned = sorted(f"{name}=={version(name)}" for name in names)
+    assert sorted((tmp_path / "model/requirements.txt").read_text().split()) == pinned
+    conda = yaml.safe_load((tmp_path / "model/conda.yaml").read_text())
+    assert sorted(conda["dependencies"][-1]["pip"]) == pinned
 
 
 def test_a_signature_given_by_hand_is_kept():

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextvars
+import importlib
+import inspect
 import itertools
 
 import dspy
@@ -9,6 +11,7 @@ import pytest
 
 from mlflow_dspy_plugin.seams import dspy as seam
 from mlflow_dspy_plugin.seams import programs
+from tests.fakes.scripted import scripted_lm
 
 KEY = "_mlflow_dspy_plugin"
 
@@ -144,3 +147,25 @@ def test_only_dspy_s_own_finish_tool_ends_an_agent(name, own, ends):
     agent = dspy.ReAct("question -> answer", tools=[dspy.Tool(lambda: 1, name="search", desc="d")])
     tool = dspy.Tool(lambda: 1, name=name, desc="d") if own else agent.tools[name]
     assert programs.ends_agent(tool) is ends
+    assert programs.ends_agent(tool) is ends
+
+
+def test_the_package_that_a_language_model_asks_by_is_told():
+    told = {
+        "LM": seam.backend_of(dspy.LM("openai/m")),
+        "text": seam.backend_of(dspy.LM("openai/m", model_type="text")),
+        "embedder": seam.backend_of(dspy.Embedder("openai/m")),
+        "own embedder": seam.backend_of(dspy.Embedder(len)),
+        "program": seam.backend_of(dspy.Predict("question -> answer")),
+    }
+    litellm = dict.fromkeys(["LM", "text", "embedder"], "litellm")
+    assert told == {**dict.fromkeys(["own embedder", "program"]), **litellm}
+
+
+@pytest.mark.skipif("engine" not in inspect.signature(dspy.LM).parameters, reason="this dspy has one engine")
+def test_engines_that_are_no_litellm_need_none():
+    assert seam.backend_of(dspy.LM("openai/m", engine="lm15")) is None
+    assert seam.backend_of(dspy.LM("openai/m", engine="litellm")) == "litellm"
+    assert seam.backend_of(scripted_lm({"answer": "x"})) is None
+    typesafe = importlib.import_module("dspy.experimental").TypeSafe
+    assert seam.backend_of(typesafe(api_key="k")) == "typesafe_sdk"
