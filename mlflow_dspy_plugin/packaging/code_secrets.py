@@ -61,7 +61,8 @@ def refuse_secrets_in_source(text: str, what: str) -> None:
         SecretError: Naming what it is, never the value.
     """
     # In code, `user:{password}@host` names a variable.
-    if any("{" not in found for found in secret_texts(text)) or any(_is_secret(name, value) for name, value in _named_in(text)):
+    formed = any("{" not in found for found in secret_texts(text))
+    if formed or any(_is_secret(name, value) for name, value in _named_in(text)):
         raise SecretError(
             f"{what} holds a text that looks like a secret, and would be saved with the program. Nothing was saved. "
             "Read it from the environment where it is used."
