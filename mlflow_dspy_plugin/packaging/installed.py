@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
@@ -13,12 +14,13 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 # MLflow's own dependency: on Python 3.10 the standard library's reads old metadata only.
-from importlib_metadata import Distribution, distribution, distributions, packages_distributions
+from importlib_metadata import Distribution, distribution, distributions
 
 from mlflow_dspy_plugin.names import PACKAGE
 
 # Of the process, not of the program.
 _MAIN = {"__main__", "__mp_main__"}
+_NAME = re.compile(r"^Name: *(\S+)", re.MULTILINE)
 # What loading a model needs in any case, wherever it was imported from.
 OF_THE_FLAVOR = {"mlflow", "dspy", "cloudpickle", PACKAGE}
 
@@ -122,8 +124,28 @@ def _has_file(name: str, file: Path) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _installed(stamps: tuple[Any, ...]) -> tuple[Any, list[tuple[str, Path, list[Path]]]]:
-    """The distributions of each package, and those installed in place; reading them takes most of a second."""
-    return packages_distributions(), list(_editable())
+    """The distributions of each package, and those installed in place; reading them takes a moment."""
+    by_package: dict[str, list[str]] = {}
+    for found in distributions():
+        for package in _packages_of(found):
+            by_package.setdefault(package, []).append(_name_of(found))
+    return by_package, list(_editable())
+
+
+def _packages_of(found: Distribution) -> set[str]:
+    """The packages of a distribution, by its own lists: `packages_distributions` looks for every single file."""
+    listed = (found.read_text("top_level.txt") or "").split()
+    if listed:
+        return set(listed)
+    files = [line.split(",")[0] for line in (found.read_text("RECORD") or "").splitlines()]
+    tops = {file.split("/")[0] if "/" in file else file.split(".")[0] for file in files}
+    return {top for top in tops if top.isidentifier() and top != "__pycache__"}
+
+
+def _name_of(found: Distribution) -> str:
+    """The name of a distribution, without parsing all of its metadata."""
+    line = _NAME.search(found.read_text("METADATA") or found.read_text("PKG-INFO") or "")
+    return line[1] if line else found.metadata["Name"]
 
 
 def _editable() -> Iterator[tuple[str, Path, list[Path]]]:
@@ -132,7 +154,7 @@ def _editable() -> Iterator[tuple[str, Path, list[Path]]]:
         origin = json.loads(found.read_text("direct_url.json") or "{}")
         if origin.get("dir_info", {}).get("editable"):
             project = Path(url2pathname(urlparse(origin["url"]).path))
-            yield found.metadata["Name"], project, [path for path in _paths_of(found) if path != project]
+            yield _name_of(found), project, [path for path in _paths_of(found) if path != project]
 
 
 def _paths_of(found: Distribution) -> Iterator[Path]:
