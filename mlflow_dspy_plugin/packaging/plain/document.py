@@ -145,15 +145,17 @@ def _compare_constructed(encoder: Encoder, again: Encoder) -> None:
 
 
 def _prompts(program: dspy.Module) -> list[Any]:
-    """What each predictor would send, with its fields' names for values."""
+    """What each predictor would send, but for the inputs; in parts, which nobody's callbacks hear of."""
     adapter = dspy.ChatAdapter()
-    return [adapter.format(p.signature, p.demos, _placeholders(p.signature)) for p in program.predictors()]
-
-
-def _placeholders(signature: type[dspy.Signature]) -> dict[str, Any]:
-    # A history is no text: its messages become turns of their own.
-    fields = signature.input_fields.items()
-    return {name: f"<{name}>" for name, field in fields if field.annotation is not dspy.History}
+    return [
+        (
+            adapter.format_field_description(predictor.signature),
+            adapter.format_field_structure(predictor.signature),
+            adapter.format_task_description(predictor.signature),
+            adapter.format_demos(predictor.signature, predictor.demos),
+        )
+        for predictor in program.predictors()
+    ]
 
 
 def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:
