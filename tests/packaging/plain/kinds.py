@@ -26,6 +26,7 @@ from tests.packaging.plain.field_types import (
     Point,
     all_types,
     importable,
+    made_here,
     of_dspy,
 )
 from tests.packaging.plain.recorded import own_lm
@@ -323,6 +324,7 @@ VALUES = {
         np.bool_(True),
     ],
     "objects": [Person(name="Ann", homes=[Address(street="Elm")]), Point(1), Fixed(2), Mood.BAD, Colour.RED],
+    "made here": [{name: each.value for name, each in made_here().items()}],
     "types": [int, list[int], typing.Optional[Person], Literal["a"], Letter, Address, type(None), Any],
     "functions": [weather, Town.mayor, reward],
     "interpreters": [dspy.PythonInterpreter(enable_network_access=["localhost"], enable_env_vars=["HOME"])],
@@ -473,12 +475,26 @@ def _typed() -> dict[str, Kind]:
 
 def _values() -> dict[str, Kind]:
     """A program for each kind of value that a module can hold."""
-    return {f"values {name}": Kind(lambda value=value: Holding(held=[value])) for name, value in VALUES.items()}
+    # What is printed with its address cannot be asked with.
+    named = {name: "clients" if name in ("functions", "interpreters") else "held" for name in VALUES}
+    return {
+        f"values {name}": Kind(lambda name=name, value=value: Holding(**{named[name]: [value]}))
+        for name, value in VALUES.items()
+    }
 
 
 def kinds() -> dict[str, Kind]:
     """All of them."""
     return {**_OF_DSPY, **_of_newer_releases(), **_TREES, **_adapters(), **_typed(), **_values()}
+
+
+def state_of(program: dspy.Module) -> str:
+    """What DSPy dumps of a program; where it fails to, how."""
+    try:
+        return repr(program.dump_state())
+    except (AttributeError, TypeError) as error:
+        # DSPy cannot dump what holds a `dspy.Retrieve`, nor 3.0 a language model that is no `dspy.LM`.
+        return repr(error)
 
 
 def answers() -> dict[str, str]:

@@ -36,8 +36,11 @@ def own_lm(**arguments: Any) -> dspy.LM:
 
 
 @contextmanager
-def recording(answers: dict[str, str]) -> Iterator[OpenAIServer]:
-    """Serve the language model that answers each field with these texts, and any other one with "x"."""
+def recording(answers: dict[str, str], port: int = 0) -> Iterator[OpenAIServer]:
+    """Serve the language model that answers each field with these texts, and any other one with "x".
+
+    Programs keep its address: what they were saved with, another process finds at the same port.
+    """
 
     def model(messages: Messages, body: Body) -> str:
         texts = [part if isinstance(part, str) else json.dumps(part) for part in (m["content"] for m in messages)]
@@ -46,7 +49,7 @@ def recording(answers: dict[str, str]) -> Iterator[OpenAIServer]:
         known = {"next_tool_name": tool, **_ANSWERS, **answers}
         return "\n\n".join(f"[[ ## {name} ## ]]\n{known.get(name, 'x')}" for name in wanted)
 
-    with OpenAIServer({"recorded": model}) as server:
+    with OpenAIServer({"recorded": model}, port=port) as server:
         os.environ[ADDRESS] = server.base_url
         try:
             yield server

@@ -16,7 +16,7 @@ from mlflow_dspy_plugin.packaging.plain.document import make_document, parse_doc
 from mlflow_dspy_plugin.packaging.plain.encode import Encoder
 from mlflow_dspy_plugin.packaging.plain.paths import path_of
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.plain.kinds import answers, kinds
+from tests.packaging.plain.kinds import answers, kinds, state_of
 from tests.packaging.plain.recorded import recording, sent
 
 KINDS = kinds()
@@ -69,7 +69,7 @@ def written(name: str) -> Written:
 def test_a_program_comes_back_with_its_state(name):
     program, loaded = written(name).program, written(name).loaded
     assert type(loaded) is type(program)
-    assert repr(loaded.dump_state()) == repr(program.dump_state())
+    assert state_of(loaded) == state_of(program)
     assert [n for n, _ in loaded.named_predictors()] == [n for n, _ in program.named_predictors()]
     assert [n for n, _ in loaded.named_sub_modules()] == [n for n, _ in program.named_sub_modules()]
     assert set(vars(loaded)) == set(vars(program))
