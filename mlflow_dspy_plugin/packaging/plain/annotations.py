@@ -12,6 +12,7 @@ import pydantic
 
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Decode, Encode, NotPlain
 from mlflow_dspy_plugin.packaging.plain.signatures import encode_fields
+from mlflow_dspy_plugin.seams import programs as programs_seam
 
 # Annotations that are no classes.
 _SPECIAL = {
@@ -73,6 +74,8 @@ def _encode_class(cls: Any, encode: Encode, where: str) -> dict[str, Any]:
     """A class that cannot be imported where the model loads, described by what it holds."""
     if issubclass(cls, dspy.Code) and cls.__bases__ == (dspy.Code,):
         return {KIND: "code", "language": cls.language}
+    if decision := programs_seam.decision(cls):
+        return {KIND: "decision", "of": decision[0], "options": [encode(option, where) for option in decision[1]]}
     if issubclass(cls, Enum) and not _own_functions(cls):
         base = next((name for name, base in _ENUM_BASES.items() if base and issubclass(cls, base)), "")
         members = [[name, encode(member.value, where)] for name, member in cls.__members__.items()]
@@ -89,9 +92,11 @@ def _encode_class(cls: Any, encode: Encode, where: str) -> dict[str, Any]:
 
 
 def decode_class(node: dict[str, Any], decode: Decode) -> type:
-    """The class of a node of the kinds code, enum and model."""
+    """The class of a node of the kinds code, decision, enum and model."""
     if node[KIND] == "code":
         return dspy.Code[node["language"]]
+    if node[KIND] == "decision":
+        return programs_seam.make_decision(node["of"], [decode(option) for option in node["options"]])
     if node[KIND] == "enum":
         members = [(name, decode(value)) for name, value in node["members"]]
         return Enum(node["name"], members, type=_ENUM_BASES[node["base"]])

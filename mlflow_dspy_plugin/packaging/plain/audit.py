@@ -9,7 +9,7 @@ from mlflow_dspy_plugin.packaging.plain.nodes import KIND, MAX_DEPTH, SHAPES
 from mlflow_dspy_plugin.packaging.plain.paths import is_allowed, is_data, tampered
 
 # Which key of a node holds a path, by its kind.
-_PATHS = {"object": "class", "dumped": "class", "type": "path", "function": "path"}
+_PATHS = {"named_tuple": "class", "object": "class", "dumped": "class", "type": "path", "function": "path"}
 _IMPORTS = {"module": "name", "import": "path"}
 # Methods that calling a program calls anyway.
 _CALLS = {"__call__", "acall", "forward", "aforward"}
@@ -117,7 +117,7 @@ def _look_at(node: dict[str, Any], found: Audit, importing: bool) -> None:
 def _note(node: dict[str, Any], kind: str, found: Audit) -> None:
     if "id" in node and kind != "ref":
         _note_id(node, found)
-    if kind in _PATHS:
+    if kind in _PATHS and isinstance(node[_PATHS[kind]], str):
         _note_path(node[_PATHS[kind]], kind, found)
     elif kind in _IMPORTS:
         found.imports.add(node[_IMPORTS[kind]])

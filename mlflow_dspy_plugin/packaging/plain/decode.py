@@ -35,6 +35,7 @@ class Decoder:
         self._makers: dict[str, Callable[[dict[str, Any]], Any]] = {
             "list": self._list,
             "mapping": self._mapping,
+            "named_tuple": self._named_tuple,
             "object": self._object,
             "dumped": self._dumped,
             "interpreter": lambda node: programs_seam.make_interpreter(self.decode(node["arguments"])),
@@ -45,7 +46,7 @@ class Decoder:
             "signature": lambda node: decode_signature(node, self.decode),
             "field": lambda node: decode_field(node, self.decode),
             **dict.fromkeys(("special", "literal", "annotated", "generic"), self._annotation),
-            **dict.fromkeys(("code", "enum", "model"), self._class),
+            **dict.fromkeys(("code", "decision", "enum", "model"), self._class),
         }
 
     def decode(self, value: Any) -> Any:
@@ -114,11 +115,19 @@ class Decoder:
 
     # -- objects --------------------------------------------------------------------------------
 
+    def _named_tuple(self, node: dict[str, Any]) -> Any:
+        cls = self._named(node["class"])
+        if not isinstance(cls, type) or not issubclass(cls, tuple) or not hasattr(cls, "_fields"):
+            raise tampered(node["class"], "which is no named tuple")
+        # As unpickling would, without a `__new__` of the user's.
+        return tuple.__new__(cls, [self.decode(item) for item in node["items"]])
+
     def _object(self, node: dict[str, Any]) -> Any:
-        cls = checked_class(self._named(node["class"]), node["class"])
+        named = node["class"]
+        cls = checked_class(self._named(named) if isinstance(named, str) else self.decode(named), str(named))
         if "arguments" in node:
             if not constructors.may_be_constructed(cls):
-                raise tampered(node["class"], "whose constructor a model may not call")
+                raise tampered(str(named), "whose constructor a model may not call")
             obj = cls(**self.decode(node["arguments"]))
         else:
             obj = cls.__new__(cls)

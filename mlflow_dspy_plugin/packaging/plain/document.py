@@ -126,10 +126,17 @@ def _prove(parsed: dict[str, Any], audited: Audit, program: dspy.Module | None, 
         raise NotPlain(f"it does not come back as it was ({error})") from error
     again = Encoder()
     if _encode(document.program, document.settings, again, Writer()) != parsed:
-        raise NotPlain("it does not come back as it was: its state differs")
+        raise NotPlain(_reason(encoder) or "it does not come back as it was: its state differs")
     _compare_constructed(encoder, again)
     if program is not None and _outcome(_prompts, document.program) != _outcome(_prompts, program):
         raise NotPlain("it does not come back as it was: it would send other prompts")
+
+
+def _reason(encoder: Encoder) -> str | None:
+    """Why something was left to a constructor, which has not made it as it was."""
+    for original, _, refused in encoder.left_to_constructors:
+        return f"{next(iter(refused.values()))}, and the constructor of {type(original).__qualname__} does not make it"
+    return None
 
 
 def _compare_constructed(encoder: Encoder, again: Encoder) -> None:
@@ -140,7 +147,7 @@ def _compare_constructed(encoder: Encoder, again: Encoder) -> None:
             before, after = getattr(original, name), getattr(made, name, None)
             codes = [getattr(each, "__code__", None) for each in (before, after)]
             same_code = codes[0] is codes[1] or None not in codes and is_same_code(*codes)
-            if names != made_names or type(before) is not type(after) or not same_code:
+            if list(names) != list(made_names) or type(before) is not type(after) or not same_code:
                 raise NotPlain(f"{type(original).__qualname__}.{name} is not what its constructor makes")
 
 

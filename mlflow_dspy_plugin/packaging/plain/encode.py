@@ -30,13 +30,13 @@ class Encoder:
         scrubber: Leaves secrets out of every state.
         definitions: The source that has to travel along.
         left_to_constructors: For each object that its constructor has to make again, the attributes
-            without a plain form.
+            without a plain form, and why they have none.
     """
 
     def __init__(self) -> None:
         self.scrubber = StateScrubber()
         self.definitions = Definitions(self.encode)
-        self.left_to_constructors: list[tuple[Any, Node, list[str]]] = []
+        self.left_to_constructors: list[tuple[Any, Node, dict[str, NotPlain]]] = []
         # The objects are kept alive: another one must not get the id of one of them.
         self._nodes: dict[int, tuple[Any, Node]] = {}
 
@@ -127,16 +127,22 @@ class Encoder:
         if constructors.dumps_itself(obj):
             state = self.scrubber.scrub(obj.dump_state(), where)
             return {KIND: "dumped", "class": self._path(cls, where), "state": self.encode(state, where)}
+        if isinstance(obj, tuple) and hasattr(cls, "_fields"):
+            values = self.scrubber.reduce(obj)[1][1:]
+            items = [self.encode(item, f"{where}.{name}") for name, item in zip(cls._fields, values, strict=True)]
+            return {KIND: "named_tuple", "class": self._path(cls, where), "items": items}
         interpreter = programs_seam.interpreter_arguments(obj)
         if interpreter is not None:
             return {KIND: "interpreter", "arguments": self.encode(interpreter, where)}
         if not programs_seam.is_part_of_program(cls):
             raise NotPlain(f"{where} is a {cls.__module__}.{cls.__qualname__}, which is no plain data")
-        path = self._path(cls, where)
+        path = path_of(cls)
+        # A class that cannot be imported may be described by what it holds.
+        named = self._path(cls, where) if path or is_definition(cls) else self.encode(cls, where)
         state = self._state(obj, where)
         if not isinstance(state, dict):
-            return {KIND: "object", "class": path, "state": self.encode(state, where)}
-        return self._of_attributes(obj, node, path, state, where)
+            return {KIND: "object", "class": named, "state": self.encode(state, where)}
+        return self._of_attributes(obj, node, named, state, where)
 
     def _state(self, obj: Any, where: str) -> Any:
         try:
@@ -147,7 +153,7 @@ class Encoder:
             raise NotPlain(f"{where} is {_describe(obj)}, which is more than its attributes")
         return {} if reduced[2] is None else reduced[2]
 
-    def _of_attributes(self, obj: Any, node: Node, path: str, state: dict[str, Any], where: str) -> dict[str, Any]:
+    def _of_attributes(self, obj: Any, node: Node, named: Any, state: dict[str, Any], where: str) -> dict[str, Any]:
         remade = programs_seam.remade_attributes(obj)
         attributes: dict[str, Any] = {}
         refused: dict[str, NotPlain] = {}
@@ -158,7 +164,7 @@ class Encoder:
                 attributes[name] = self.encode(value, f"{where}.{name}")
             except NotPlain as reason:
                 refused[name] = reason
-        body = {KIND: "object", "class": path, "state": attributes}
+        body = {KIND: "object", "class": named, "state": attributes}
         if not refused:
             return body
         if not constructors.may_be_constructed(type(obj)):
@@ -167,7 +173,7 @@ class Encoder:
             body["arguments"] = self._arguments(obj, where)
         except NotPlain:
             raise next(iter(refused.values())) from None
-        self.left_to_constructors.append((obj, node, list(refused)))
+        self.left_to_constructors.append((obj, node, refused))
         return body
 
     def _arguments(self, obj: Any, where: str) -> dict[str, Any]:

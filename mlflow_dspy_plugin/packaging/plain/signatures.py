@@ -9,8 +9,11 @@ from pydantic_core import PydanticUndefined
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Decode, Encode, NotPlain
 
 # Constraints, by the argument of `pydantic.Field` that makes them.
-_CONSTRAINTS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
-_PATTERN = "pattern"
+_CONSTRAINTS = (
+    *("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern"),
+    *("strict", "allow_inf_nan", "max_digits", "decimal_places"),
+)
+_MAKE_CONSTRAINTS = {"annotated_types", "pydantic"}
 _TEXTS = ("title", "description", "alias", "examples")
 
 
@@ -25,7 +28,8 @@ def encode_field(info: Any, encode: Encode, where: str) -> dict[str, Any]:
         raise NotPlain(f"{where} is a field with a default_factory, which is code")
     if callable(info.json_schema_extra):
         raise NotPlain(f"{where} is a field with a function as json_schema_extra")
-    constraints = dict(_constraint(item, where) for item in info.metadata)
+    constraints = {name: value for item in info.metadata for name, value in _constraints(item, where).items()}
+    remarks = [item for item in info.metadata if not _makes_constraint(item)]
     node = {
         KIND: "field",
         "annotation": encode(info.annotation, where),
@@ -34,6 +38,8 @@ def encode_field(info: Any, encode: Encode, where: str) -> dict[str, Any]:
         "constraints": encode(constraints, where),
         "texts": {name: encode(getattr(info, name), where) for name in _TEXTS if getattr(info, name) is not None},
     }
+    if remarks:
+        node["remarks"] = [encode(item, where) for item in remarks]
     if info.default is not PydanticUndefined:
         node["default"] = encode(info.default, where)
     return node
@@ -48,14 +54,22 @@ def decode_field(node: dict[str, Any], decode: Decode) -> Any:
         **decode(node["texts"]),
     )
     info.annotation = decode(node["annotation"])
+    info.metadata.extend(decode(item) for item in node.get("remarks", ()))
     return info
 
 
-def _constraint(item: Any, where: str) -> tuple[str, Any]:
-    found = [(name, getattr(item, name)) for name in (*_CONSTRAINTS, _PATTERN) if hasattr(item, name)]
-    if len(found) != 1:
+def _makes_constraint(item: Any) -> bool:
+    """Whether it constrains a field; anything else in `Annotated` is a remark of the user's, or of DSPy's."""
+    return type(item).__module__.split(".")[0] in _MAKE_CONSTRAINTS and not isinstance(item, type)
+
+
+def _constraints(item: Any, where: str) -> dict[str, Any]:
+    if not _makes_constraint(item):
+        return {}
+    found = {name: getattr(item, name) for name in _CONSTRAINTS if getattr(item, name, None) is not None}
+    if not found:
         raise NotPlain(f"{where} is a field with the constraint {item!r}, which is code")
-    return found[0]
+    return found
 
 
 def encode_signature(signature: Any, encode: Encode, where: str) -> dict[str, Any]:
