@@ -50,6 +50,21 @@ def refuse_secrets(code: type | FunctionType) -> None:
             )
 
 
+def refuse_secret(value: Any, name: str, what: str) -> None:
+    """Refuse a value that goes with code under a name, if it is or holds a secret.
+
+    Raises:
+        SecretError: Naming what it is, never the value.
+    """
+    scrubber = Scrubber()
+    scrubber.scrub_attribute(value, name, "")
+    if scrubber.left_out:
+        raise SecretError(
+            f"{what} is or holds a secret (in {min(scrubber.left_out).lstrip('.')}), which would be saved with the "
+            "program's code. Nothing was saved. Read it from the environment where it is used."
+        )
+
+
 def refuse_secrets_in_source(text: str, what: str) -> None:
     """Refuse source that holds what looks like a secret, or gives one to a name that says so.
 
@@ -113,7 +128,10 @@ def _named_in_source(code: type | FunctionType) -> Iterator[tuple[str, str]]:
         return
     with contextlib.suppress(OSError, TypeError):
         # Of code that was typed in, or made, there is no source to look at.
-        yield from _named_in(textwrap.dedent(inspect.getsource(code)))
+        text = textwrap.dedent(inspect.getsource(code))
+        # For a class of a model's source, Python 3.13 takes whatever stands in its line of the script that runs.
+        if isinstance(code, FunctionType) or f"class {code.__name__}" in text:
+            yield from _named_in(text)
 
 
 def _named_in(text: str) -> Iterator[tuple[str, str]]:

@@ -1,18 +1,25 @@
 """What a program's source needs around it: everything that it names, in the order in which it can be made."""
 
 import ast
+import contextlib
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from mlflow_dspy_plugin.packaging.code_secrets import all_code, refuse_secrets, refuse_secrets_in_source
+from mlflow_dspy_plugin.packaging.code_secrets import (
+    all_code,
+    refuse_secret,
+    refuse_secrets,
+    refuse_secrets_in_source,
+)
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Encode, Node, NotPlain
+from mlflow_dspy_plugin.packaging.plain.sameness import functions_of
 from mlflow_dspy_plugin.packaging.plain.source import (
-    functions_of,
     is_definition,
+    names_in_annotations,
     names_read,
     names_read_at_definition,
     namespace_of,
@@ -20,6 +27,8 @@ from mlflow_dspy_plugin.packaging.plain.source import (
 )
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+# What Python tells a module about itself.
+_OF_THE_MODULE = {"__cached__", "__doc__", "__file__", "__loader__", "__package__", "__spec__"}
 
 
 @dataclass(frozen=True)
@@ -72,35 +81,61 @@ class Definitions:
 
     def _define(self, name: str, value: Any, namespace: dict[str, Any], where: str) -> None:
         if name in self._values:
-            if self._values[name] is not value:
-                raise NotPlain(f"{where} is one of two different things called {name!r}")
+            self._check_same(name, value, where)
             return
+        before = dict(self._values), dict(self._steps)
         self._values[name] = value
+        try:
+            self._add(name, value, namespace, where)
+        except BaseException:
+            # Whatever was added for its sake may use it.
+            self._values, self._steps = before
+            raise
+
+    def _add(self, name: str, value: Any, namespace: dict[str, Any], where: str) -> None:
+        """Add a definition, and all that it uses."""
         source = source_of(value, where)
         for code in (value, *functions_of(value)):
-            refuse_secrets(code)
+            if isinstance(code, (type, FunctionType)):
+                refuse_secrets(code)
         refuse_secrets_in_source(source.text, f"The source of {name}")
         compiled = source.compile("<source>")
-        body = {"name": name, "source": source.text, "future_annotations": source.future_annotations}
-        known = {used for used in namespace if not used.startswith("__")} - {name}
+        if of_module := sorted(names_read(compiled) & _OF_THE_MODULE & namespace.keys()):
+            raise NotPlain(f"{name} reads {of_module[0]}, which is another one where it loads")
+        known = namespace.keys() - _OF_THE_MODULE - {name, "__name__", "__builtins__"}
         now = names_read_at_definition(compiled) & known
         later = (names_read(compiled) | _types_in_texts(compiled, namespace)) & known
-        self._steps[name] = _Step(body, now, later)
+        hints = names_in_annotations(source.text) & known - now - later
+        body = {"name": name, "source": source.text, "future_annotations": source.future_annotations}
+        self._steps[name] = _Step(body, now, later | hints)
         for used in sorted(now | later):
             self._use(used, source.text, namespace, name)
+        for used in sorted(hints):
+            # Who never asks for the types does without them.
+            with contextlib.suppress(NotPlain):
+                self._use(used, source.text, namespace, name)
 
     def _use(self, name: str, text: str, namespace: dict[str, Any], user: str) -> None:
         """Add a name that a definition uses."""
-        if name in self._values:
-            return
         value = namespace[name]
         where = f"{name} (used by {user})"
+        if name in self._values:
+            self._check_same(name, value, where)
+            return
         node = None if is_definition(value) else _import_of(value, name, text)
-        node = node or self._encode(value, where)
+        if node is None:
+            refuse_secret(value, name, where)
+            node = self._encode(value, where)
         if name not in self._values:
             # Encoding a definition under its own name has added it.
             self._values[name] = value
             self._steps[name] = _Step({"name": name, "value": node}, set(_definitions_in(node)), set())
+
+    def _check_same(self, name: str, value: Any, where: str) -> None:
+        """Refuse two things of one name, as a program that was loaded and one around it may have them."""
+        known = self._values[name]
+        if known is not value and not (type(known) is type(value) and _is_equal(known, value)):
+            raise NotPlain(f"{where} is one of two different things called {name!r}")
 
 
 def _in_order(steps: dict[str, _Step]) -> list[str]:
@@ -169,9 +204,17 @@ def _import_of(value: Any, name: str, text: str) -> dict[str, Any] | None:
         return {KIND: "module", "name": value.__name__, "submodules": _submodules(value, name, text)}
     for module in (getattr(value, "__module__", None), "typing", "typing_extensions"):
         for own in (getattr(value, "__qualname__", None), getattr(value, "_name", None), name):
-            if module and own and module != "__main__" and _has(module, own, value):
+            if isinstance(own, str) and module and module != "__main__" and _has(module, own, value):
                 return {KIND: "import", "path": f"{module}:{own}"}
     return None
+
+
+def _is_equal(a: Any, b: Any) -> bool:
+    try:
+        return bool(a == b)
+    except Exception:
+        # Of arrays, and whatever else refuses to be compared, one cannot tell.
+        return False
 
 
 def _has(module: str, name: str, value: Any) -> bool:

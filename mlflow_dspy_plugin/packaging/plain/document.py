@@ -1,7 +1,7 @@
 """A program and its settings as one JSON document, and back."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from mlflow_dspy_plugin.packaging.plain.decode import Decoder
 from mlflow_dspy_plugin.packaging.plain.encode import Encoder
 from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
 from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain, Writer
-from mlflow_dspy_plugin.packaging.plain.source import is_same_code
+from mlflow_dspy_plugin.packaging.plain.sameness import difference, is_same_code
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ def _define(decoder: Decoder, steps: list[dict[str, Any]], live: dict[str, Any])
     decoder.namespace.use(live)
     for step in [] if live else steps:
         decoder.namespace.take(step, decoder.decode)
+    decoder.namespace.complete()
 
 
 def _encode(program: dspy.Module | None, settings: dict[str, Any], encoder: Encoder, writer: Writer) -> dict[str, Any]:
@@ -125,30 +126,51 @@ def _prove(parsed: dict[str, Any], audited: Audit, program: dspy.Module | None, 
     except (DspyPluginError, ImportError) as error:
         raise NotPlain(f"it does not come back as it was ({error})") from error
     again = Encoder()
-    if _encode(document.program, document.settings, again, Writer()) != parsed:
-        raise NotPlain(_reason(encoder) or "it does not come back as it was: its state differs")
+    place = _difference(parsed, _encode(document.program, document.settings, again, Writer()))
+    if place is not None:
+        raise NotPlain(_reason(encoder) or f"it does not come back as it was: it differs in{place}")
     _compare_constructed(encoder, again)
+    _compare_defined(encoder.definitions.defined(), again.definitions.defined())
     if program is not None and _outcome(_prompts, document.program) != _outcome(_prompts, program):
         raise NotPlain("it does not come back as it was: it would send other prompts")
 
 
 def _reason(encoder: Encoder) -> str | None:
     """Why something was left to a constructor, which has not made it as it was."""
-    for original, _, refused in encoder.left_to_constructors:
+    for original, refused in encoder.left_to_constructors:
         return f"{next(iter(refused.values()))}, and the constructor of {type(original).__qualname__} does not make it"
     return None
+
+
+def _difference(a: Any, b: Any, place: str = "") -> str | None:
+    """The place where two JSON values differ first; None if they do not."""
+    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
+        pairs = [(f" {key}", a[key], b[key]) for key in a]
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        pairs = [(f" {index}", *both) for index, both in enumerate(zip(a, b, strict=True))]
+    else:
+        return None if a == b and type(a) is type(b) else place
+    found = (_difference(ours, theirs, place + name) for name, ours, theirs in pairs)
+    return next((each for each in found if each is not None), None)
 
 
 def _compare_constructed(encoder: Encoder, again: Encoder) -> None:
     """Compare what constructors have made: its type, and the code of functions."""
     pairs = zip(encoder.left_to_constructors, again.left_to_constructors, strict=False)
-    for (original, _, names), (made, _, made_names) in pairs:
-        for name in names:
+    for (original, refused), (made, refused_again) in pairs:
+        for name in refused:
             before, after = getattr(original, name), getattr(made, name, None)
             codes = [getattr(each, "__code__", None) for each in (before, after)]
             same_code = codes[0] is codes[1] or None not in codes and is_same_code(*codes)
-            if list(names) != list(made_names) or type(before) is not type(after) or not same_code:
+            if list(refused) != list(refused_again) or type(before) is not type(after) or not same_code:
                 raise NotPlain(f"{type(original).__qualname__}.{name} is not what its constructor makes")
+
+
+def _compare_defined(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Compare the classes and functions that travel with what their source has made."""
+    for name, value in before.items():
+        if differs := difference(value, after[name]):
+            raise NotPlain(f"{name} is not what its source makes: {differs} differs")
 
 
 def _prompts(program: dspy.Module) -> list[Any]:

@@ -30,13 +30,13 @@ class Encoder:
         scrubber: Leaves secrets out of every state.
         definitions: The source that has to travel along.
         left_to_constructors: For each object that its constructor has to make again, the attributes
-            without a plain form, and why they have none.
+            without a plain form, with the reasons.
     """
 
     def __init__(self) -> None:
         self.scrubber = StateScrubber()
-        self.definitions = Definitions(self.encode)
-        self.left_to_constructors: list[tuple[Any, Node, dict[str, NotPlain]]] = []
+        self.definitions = Definitions(self._encode_global)
+        self.left_to_constructors: list[tuple[Any, dict[str, NotPlain]]] = []
         # The objects are kept alive: another one must not get the id of one of them.
         self._nodes: dict[int, tuple[Any, Node]] = {}
 
@@ -70,6 +70,10 @@ class Encoder:
         """The classes that were described by what they hold, with their nodes."""
         return [(v, node) for v, node in self._nodes.values() if node.body and node.body[KIND] in BY_VALUE]
 
+    def _encode_global(self, value: Any, where: str) -> Any:
+        # As attributes are: what stands in both places is the same then.
+        return self.encode(self.scrubber.scrub(value, where), where)
+
     def _met_again(self, value: Any, where: str) -> Node:
         node = self._nodes[id(value)][1]
         if node.body is None and (isinstance(value, (type, tuple, frozenset))):
@@ -89,7 +93,7 @@ class Encoder:
             raise NotPlain(f"{where} is the module {value.__name__}")
         if isinstance(value, MethodType) and not isinstance(value.__self__, (type, ModuleType)):
             return {KIND: "method", "object": self.encode(value.__self__, where), "name": value.__name__}
-        if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType)) or path_of(value):
+        if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType)) or path_of(value) or is_definition(value):
             return self._function(value, where)
         body = encode_value(value, self.encode, where)
         return self._object(value, node, where) if body is None else body
@@ -134,7 +138,7 @@ class Encoder:
         interpreter = programs_seam.interpreter_arguments(obj)
         if interpreter is not None:
             return {KIND: "interpreter", "arguments": self.encode(interpreter, where)}
-        if not programs_seam.is_part_of_program(cls):
+        if not programs_seam.is_part_of_program(cls) and not is_definition(cls):
             raise NotPlain(f"{where} is a {cls.__module__}.{cls.__qualname__}, which is no plain data")
         path = path_of(cls)
         # A class that cannot be imported may be described by what it holds.
@@ -173,7 +177,7 @@ class Encoder:
             body["arguments"] = self._arguments(obj, where)
         except NotPlain:
             raise next(iter(refused.values())) from None
-        self.left_to_constructors.append((obj, node, refused))
+        self.left_to_constructors.append((obj, refused))
         return body
 
     def _arguments(self, obj: Any, where: str) -> dict[str, Any]:

@@ -7,9 +7,12 @@ import linecache
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pydantic
+
 from mlflow_dspy_plugin.errors import ModelFolderError
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND
-from mlflow_dspy_plugin.packaging.plain.source import DEFINED_BY, Source, functions_of
+from mlflow_dspy_plugin.packaging.plain.sameness import functions_of
+from mlflow_dspy_plugin.packaging.plain.source import DEFINED_BY, FILE_OF_SOURCE, Source
 
 
 class Namespace:
@@ -51,14 +54,21 @@ class Namespace:
 
     def _define(self, source: Source, name: str) -> None:
         digest = hashlib.sha256(source.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        filename = f"<mlflow-dspy {name} {digest}>"
+        filename = FILE_OF_SOURCE.format(name=name, digest=digest)
         # For tracebacks, and for saving it once more.
         lines = source.text.splitlines(keepends=True)
         linecache.cache[filename] = (len(source.text), None, lines, filename)
-        exec(source.compile(filename), self._names)
+        # Pydantic looks for types where a class is made, unless that is a module: then in the one called `__main__`.
+        exec(source.compile(filename).replace(co_name="<source>"), self._names)
         made = self._names[name]
         if isinstance(made, type) and not any(functions_of(made)):
             setattr(made, DEFINED_BY, (self._names, source))
+
+    def complete(self) -> None:
+        """Have pydantic look once more for types that were defined after what names them."""
+        for made in self._names.values():
+            if isinstance(made, type) and issubclass(made, pydantic.BaseModel) and not made.__pydantic_complete__:
+                made.model_rebuild(raise_errors=False, _types_namespace=self._names)
 
 
 def _value_of(node: Any, decode: Callable[[Any], Any]) -> Any:

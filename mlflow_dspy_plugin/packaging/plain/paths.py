@@ -84,8 +84,8 @@ def resolve_class(path: str) -> type:
 
 
 def checked_class(found: Any, path: str) -> type:
-    """The class, refused unless programs are made of its kind."""
-    if not isinstance(found, type) or not is_part_of_program(found):
+    """The class, refused unless programs are made of its kind, or the model brings its source."""
+    if not isinstance(found, type) or not (path.startswith(":") or is_part_of_program(found)):
         raise tampered(path, "which is no module, language model, adapter, retriever or value of DSPy's")
     return found
 

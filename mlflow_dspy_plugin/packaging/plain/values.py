@@ -1,6 +1,7 @@
 """Plain values that JSON has no word for <-> nodes."""
 
 import base64
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ _AS_TEXT: Mapping[type, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     UUID: (str, UUID),
     PosixPath: (str, Path),
     PurePosixPath: (str, PurePosixPath),
+    logging.Logger: (lambda value: value.name, logging.getLogger),
 }
 _TEXT_TYPES = {cls.__name__: read for cls, (_, read) in _AS_TEXT.items()}
 # Kinds of numpy's types that hold no Python objects.
