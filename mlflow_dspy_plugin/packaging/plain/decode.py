@@ -42,7 +42,7 @@ class Decoder:
             "function": self._function,
             "method": self._method,
             "finish": lambda node: programs_seam.make_finish(self.decode(node["outputs"])),
-            "type": lambda node: self._named(node["path"]),
+            "type": self._type,
             "signature": lambda node: decode_signature(node, self.decode),
             "field": lambda node: decode_field(node, self.decode),
             **dict.fromkeys(("special", "literal", "annotated", "generic"), self._annotation),
@@ -93,6 +93,12 @@ class Decoder:
 
     def _annotation(self, node: dict[str, Any]) -> Any:
         return decode_annotation(node, self.decode)
+
+    def _type(self, node: dict[str, Any]) -> type:
+        found = self._named(node["path"])
+        if not isinstance(found, type):
+            raise tampered(node["path"], "which is no class")
+        return found
 
     def _class(self, node: dict[str, Any]) -> type:
         live = self._live.of(node) if self._live else None

@@ -13,7 +13,8 @@ from mlflow_dspy_plugin.packaging.plain.decode import Decoder
 from mlflow_dspy_plugin.packaging.plain.encode import Encoder
 from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
 from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain, Writer
-from mlflow_dspy_plugin.packaging.plain.sameness import difference, is_same_code
+from mlflow_dspy_plugin.packaging.plain.sameness import difference, is_alike
+from mlflow_dspy_plugin.packaging.scrubber import Scrubber
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def _prove(parsed: dict[str, Any], audited: Audit, program: dspy.Module | None, 
         raise NotPlain(_reason(encoder) or f"it does not come back as it was: it differs in{place}")
     _compare_constructed(encoder, again)
     _compare_defined(encoder.definitions.defined(), again.definitions.defined())
-    if program is not None and _outcome(_prompts, document.program) != _outcome(_prompts, program):
+    expected = Scrubber().scrub(_outcome(_prompts, program), "") if program is not None else []
+    if program is not None and _outcome(_prompts, document.program) != expected:
         raise NotPlain("it does not come back as it was: it would send other prompts")
 
 
@@ -155,15 +157,13 @@ def _difference(a: Any, b: Any, place: str = "") -> str | None:
 
 
 def _compare_constructed(encoder: Encoder, again: Encoder) -> None:
-    """Compare what constructors have made: its type, and the code of functions."""
-    pairs = zip(encoder.left_to_constructors, again.left_to_constructors, strict=False)
-    for (original, refused), (made, refused_again) in pairs:
-        for name in refused:
-            before, after = getattr(original, name), getattr(made, name, None)
-            codes = [getattr(each, "__code__", None) for each in (before, after)]
-            same_code = codes[0] is codes[1] or None not in codes and is_same_code(*codes)
-            if list(refused) != list(refused_again) or type(before) is not type(after) or not same_code:
-                raise NotPlain(f"{type(original).__qualname__}.{name} is not what its constructor makes")
+    """Compare what constructors have made with what it was when it was saved."""
+    pairs = list(zip(encoder.left_to_constructors, again.left_to_constructors, strict=False))
+    counterparts = {id(original): made for (original, _), (made, _) in pairs}
+    for (original, refused), (made, _) in pairs:
+        for name, reason in refused.items():
+            if not is_alike(getattr(original, name), getattr(made, name, None), counterparts):
+                raise NotPlain(f"{reason}, and is not as the constructor of {type(original).__qualname__} makes it")
 
 
 def _compare_defined(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

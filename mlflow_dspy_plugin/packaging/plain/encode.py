@@ -177,6 +177,8 @@ class Encoder:
             body["arguments"] = self._arguments(obj, where)
         except NotPlain:
             raise next(iter(refused.values())) from None
+        # What was withheld the constructor may find where the model loads.
+        body["state"] = {name: node for name, node in attributes.items() if not _is_withheld(state[name], obj, name)}
         self.left_to_constructors.append((obj, refused))
         return body
 
@@ -184,7 +186,12 @@ class Encoder:
         """What its constructor has to be given, read from the attributes of the same names."""
         arguments = constructors.constructor_arguments(obj, where)
         scrubbed = self.scrubber.scrub_state(arguments, obj)
-        return {name: self.encode(value, f"{where}.{name}") for name, value in scrubbed.items()}
+        given = {name: value for name, value in scrubbed.items() if not _is_withheld(value, obj, name)}
+        return {name: self.encode(value, f"{where}.{name}") for name, value in given.items()}
+
+
+def _is_withheld(scrubbed: Any, obj: Any, name: str) -> bool:
+    return scrubbed is None and getattr(obj, name, None) is not None
 
 
 def _describe(value: Any) -> str:

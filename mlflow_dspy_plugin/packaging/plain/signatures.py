@@ -1,11 +1,13 @@
 """`dspy.Signature` classes and their fields <-> nodes."""
 
+import typing
 from typing import Any
 
 import dspy
 import pydantic
 from pydantic_core import PydanticUndefined
 
+from mlflow_dspy_plugin.errors import ModelFolderError
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Decode, Encode, NotPlain
 
 # Constraints, by the argument of `pydantic.Field` that makes them.
@@ -50,12 +52,40 @@ def decode_field(node: dict[str, Any], decode: Decode) -> Any:
     info = pydantic.Field(
         decode(node["default"]) if "default" in node else PydanticUndefined,
         json_schema_extra=decode(node["extra"]),
-        **decode(node["constraints"]),
-        **decode(node["texts"]),
+        **_only(_CONSTRAINTS, decode(node["constraints"])),
+        **_only(_TEXTS, decode(node["texts"])),
     )
-    info.annotation = decode(node["annotation"])
+    info.annotation = checked_type(decode(node["annotation"]))
     info.metadata.extend(decode(item) for item in node.get("remarks", ()))
     return info
+
+
+def decode_fields(node: dict[str, Any], decode: Decode) -> dict[str, Any]:
+    """The fields of the node of a signature or a model, by name."""
+    fields = {}
+    for name, field in node["fields"]:
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith("__"):
+            raise ModelFolderError(f"The model has a field called {name!r}. Do not load it: it was tampered with.")
+        fields[name] = decode(field)
+    return fields
+
+
+def checked_type(annotation: Any) -> Any:
+    """What may stand as a type, or as a list of types in one.
+
+    Raises:
+        ModelFolderError: If it is a text: pydantic and typing take it for the name of a type, and run it to find out.
+    """
+    for part in annotation if isinstance(annotation, list) else [annotation]:
+        if isinstance(part, (str, bytes, list, typing.ForwardRef)):
+            raise ModelFolderError("The model has a text in place of a type. Do not load it: it was tampered with.")
+    return annotation
+
+
+def _only(names: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(set(given) - set(names)):
+        raise ModelFolderError(f"The model has a field with {unknown}. Do not load it: it was tampered with.")
+    return given
 
 
 def _makes_constraint(item: Any) -> bool:
@@ -84,7 +114,7 @@ def encode_signature(signature: Any, encode: Encode, where: str) -> dict[str, An
 
 def decode_signature(node: dict[str, Any], decode: Decode) -> Any:
     """The signature class of a node."""
-    fields = {name: decode(field) for name, field in node["fields"]}
+    fields = decode_fields(node, decode)
     return dspy.make_signature(
         {name: (info.annotation, info) for name, info in fields.items()},
         instructions=node["instructions"],

@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -25,7 +25,10 @@ _AS_TEXT: Mapping[type, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     datetime: (datetime.isoformat, datetime.fromisoformat),
     date: (date.isoformat, date.fromisoformat),
     time: (time.isoformat, time.fromisoformat),
-    timedelta: (lambda value: repr(value.total_seconds()), lambda text: timedelta(seconds=float(text))),
+    timedelta: (
+        lambda value: f"{value.days} {value.seconds} {value.microseconds}",
+        lambda text: timedelta(*map(int, text.split())),
+    ),
     Decimal: (str, Decimal),
     Fraction: (str, Fraction),
     UUID: (str, UUID),
@@ -54,13 +57,15 @@ def encode_value(value: Any, encode: Encode, where: str) -> dict[str, Any] | Non
         return {KIND: _CONTAINERS[cls], "items": [encode(item, f"{where}[{i}]") for i, item in enumerate(ordered)]}
     if cls is bytes:
         return {KIND: "bytes", "base64": _to_base64(value)}
+    if isinstance(value, (datetime, time)) and type(value.tzinfo) not in (timezone, type(None)):
+        raise NotPlain(f"{where} has the time zone {value.tzinfo!r}, which a text cannot say")
     if cls in _AS_TEXT:
         return {KIND: "text", "type": cls.__name__, "text": _AS_TEXT[cls][0](value)}
     if cls is re.Pattern and isinstance(value.pattern, str):
         return {KIND: "pattern", "pattern": value.pattern, "flags": value.flags}
     if isinstance(value, Enum):
         return {KIND: "member", "enum": encode(cls, where), "name": value.name}
-    if isinstance(value, (np.ndarray, np.generic)):
+    if cls is np.ndarray or isinstance(value, np.generic):
         return _encode_array(value, where)
     return None
 
