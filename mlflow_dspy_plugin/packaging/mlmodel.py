@@ -9,6 +9,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
+from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 
 
@@ -41,7 +42,9 @@ def section_of(folder: Path) -> dict[str, Any]:
             f"The model in {folder} has no dspy flavor; it has: {', '.join(sorted(flavors))}. "
             "Load it with the module of its own flavor, or with mlflow.pyfunc.load_model."
         )
-    config = (flavors.get("python_function") or {}).get("config")
+    folder_format.check_section(folder, section)
+    pyfunc = flavors.get("python_function")
+    config = pyfunc.get("config") if isinstance(pyfunc, dict) else None
     return {**section, names.KEY_MODEL_CONFIG: config if isinstance(config, dict) else {}}
 
 
