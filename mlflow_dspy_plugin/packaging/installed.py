@@ -93,12 +93,13 @@ def is_own(name: str) -> bool:
 def distributions_of(name: str) -> list[str]:
     """The installed distributions that a module may come from; mostly one."""
     top, file = name.split(".")[0], file_of(name) or file_of(root_of(name) or name)
-    by_package, editable = _installed(tuple(filter(None, map(_stamp, sys.path))))
+    stamps = tuple(filter(None, map(_stamp, sys.path)))
+    by_package, editable = _installed(stamps)
     candidates = by_package.get(top, [])
     if file is None:
         return candidates if root_of(name) else []
     if len(candidates) > 1:
-        candidates = [each for each in candidates if _has_file(each, file)] or candidates
+        candidates = [each for each in candidates if _has_file(each, file, stamps)] or candidates
     if not candidates:
         return [each for each, project, paths in editable if _is_of_project(top, file, each, project, paths)]
     # A module of the user's may be called as one that is installed, and come first on the path.
@@ -117,9 +118,16 @@ def _is_below(file: Path, folder: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
 
 
-def _has_file(name: str, file: Path) -> bool:
+def _has_file(name: str, file: Path, stamps: tuple[Any, ...]) -> bool:
+    root, files = _files_of(name, stamps)
+    return _is_below(file, root) and file.resolve().relative_to(root).as_posix() in files
+
+
+@functools.lru_cache(maxsize=32)
+def _files_of(name: str, stamps: tuple[Any, ...]) -> tuple[Path, frozenset[str]]:
+    """Where a distribution is installed, and its files there, as long as nothing else is installed."""
     found = distribution(name)
-    return any(Path(str(found.locate_file(each))).resolve() == file.resolve() for each in found.files or ())
+    return Path(str(found.locate_file(""))).resolve(), frozenset(each.as_posix() for each in found.files or ())
 
 
 @functools.lru_cache(maxsize=1)

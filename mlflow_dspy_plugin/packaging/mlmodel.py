@@ -9,6 +9,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
+from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 
 _DEEPEST = 50
@@ -77,6 +78,7 @@ def section_of(mlmodel: dict[str, Any], folder: Path) -> dict[str, Any]:
             f"The model in {folder} has no dspy flavor; it has: {', '.join(sorted(map(str, flavors)))}. "
             "Load it with the module of its own flavor, or with mlflow.pyfunc.load_model."
         )
+    folder_format.check_section(folder, section)
     served = flavors.get("python_function")
     config = served.get("config") if isinstance(served, dict) else None
     return {**section, names.KEY_MODEL_CONFIG: config if isinstance(config, dict) else {}}

@@ -93,7 +93,10 @@ def make_document(parsed: dict[str, Any], audited: Audit, reuse: bool = True) ->
             "it needs to the versions in its requirements.txt; if that does not help, log it again."
         ) from error
     if not isinstance(program, (dspy.Module, type(None))) or not isinstance(settings, dict):
-        raise ModelFolderError("The program of the model is damaged: it is no dspy.Module with settings.")
+        raise ModelFolderError(
+            "The program of the model is damaged: it is no dspy.Module with settings. It was changed since it was "
+            "saved; log or download it again."
+        )
     return Document(program, settings)
 
 

@@ -48,7 +48,14 @@ def encode_field(info: Any, encode: Encode, where: str) -> dict[str, Any]:
 
 
 def decode_field(node: dict[str, Any], decode: Decode) -> Any:
-    """The field of a node."""
+    """The field of a node.
+
+    Raises:
+        ValueError: If it has arguments that are no constraints and no texts.
+    """
+    unknown = (node["constraints"].keys() - set(_CONSTRAINTS)) | (node["texts"].keys() - set(_TEXTS))
+    if unknown:
+        raise ValueError(f"a field has {sorted(unknown)}, which no field may have")
     info = pydantic.Field(
         decode(node["default"]) if "default" in node else PydanticUndefined,
         json_schema_extra=decode(node["extra"]),

@@ -30,7 +30,8 @@ _AS_TEXT: Mapping[type, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
         lambda text: timedelta(*map(int, text.split())),
     ),
     Decimal: (str, Decimal),
-    Fraction: (str, Fraction),
+    # Of a text with an exponent it would make a number that fills the memory.
+    Fraction: (str, lambda text: Fraction(*map(int, text.split("/")))),
     UUID: (str, UUID),
     PosixPath: (str, Path),
     PurePosixPath: (str, PurePosixPath),
@@ -74,7 +75,7 @@ def decode_value(node: dict[str, Any], decode: Decode) -> Any:
     """The value of a node of the kinds that `encode_value` makes, but for list and mapping."""
     kind = node[KIND]
     if kind == "bytes":
-        return base64.b64decode(node["base64"])
+        return _from_base64(node["base64"])
     if kind == "text":
         return _TEXT_TYPES[node["type"]](node["text"])
     if kind == "pattern":
@@ -82,7 +83,7 @@ def decode_value(node: dict[str, Any], decode: Decode) -> Any:
     if kind == "member":
         return decode(node["enum"])[node["name"]]
     if kind == "array":
-        flat = np.frombuffer(base64.b64decode(node["base64"]), dtype=np.dtype(node["dtype"]))
+        flat = np.frombuffer(_from_base64(node["base64"]), dtype=np.dtype(node["dtype"]))
         # A copy: what is made of a buffer cannot be written to.
         return flat.reshape(node["shape"]).copy() if node["shape"] is not None else flat[0]
     items = [decode(item) for item in node["items"]]
@@ -94,6 +95,10 @@ def _encode_array(array: Any, where: str) -> dict[str, Any]:
         raise NotPlain(f"{where} is a numpy array of Python objects")
     shape = list(array.shape) if isinstance(array, np.ndarray) else None
     return {KIND: "array", "dtype": array.dtype.str, "shape": shape, "base64": _to_base64(array.tobytes())}
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
 
 
 def _to_base64(data: bytes) -> str:

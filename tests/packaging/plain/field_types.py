@@ -93,7 +93,7 @@ def importable() -> dict[str, FieldType]:
     person = Person(name="Ann", homes=[Address(street="Elm", number=7)], size=Size.LARGE)
     written_person = '{"name": "Ann", "homes": [{"street": "Elm", "number": 7}], "mood": "good", "size": 2}'
     return {
-        "text": FieldType(str, "a\n\"b\" ü \u2028 {x}", "a text"),
+        "text": FieldType(str, 'a\n"b" ü \u2028 {x}', "a text"),
         "whole": FieldType(int, 10**20, "7"),
         "real": FieldType(float, 2.5, "1e-3"),
         "yes": FieldType(bool, True, "True"),

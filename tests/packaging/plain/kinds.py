@@ -2,7 +2,6 @@
 
 import datetime
 import re
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,7 +12,6 @@ from uuid import UUID
 
 import dspy
 import numpy as np
-import pydantic
 
 from tests.packaging.plain.field_types import (
     Address,
@@ -21,7 +19,6 @@ from tests.packaging.plain.field_types import (
     FieldType,
     Fixed,
     Mood,
-    Pair,
     Person,
     Point,
     all_types,
@@ -251,9 +248,9 @@ def in_context(key: str, answer: Any) -> dict[str, Any]:
 
 def compiled_by_hand() -> dspy.Module:
     program = dspy.ChainOfThought("question -> answer")
-    program.predict.signature = program.predict.signature.with_instructions("Answer like a sailor.").with_updated_fields(
-        "answer", prefix="Sailor:", desc="short"
-    )
+    program.predict.signature = program.predict.signature.with_instructions(
+        "Answer like a sailor."
+    ).with_updated_fields("answer", prefix="Sailor:", desc="short")
     shared = dspy.Example(question="Ship?", answer="Aye", augmented=True).with_inputs("question")
     program.predict.demos = [shared, {"question": "Port?", "answer": "Nay"}, shared]
     program._compiled = True
@@ -325,7 +322,7 @@ VALUES = {
     ],
     "objects": [Person(name="Ann", homes=[Address(street="Elm")]), Point(1), Fixed(2), Mood.BAD, Colour.RED],
     "made here": [{name: each.value for name, each in made_here().items()}],
-    "types": [int, list[int], typing.Optional[Person], Literal["a"], Letter, Address, type(None), Any],
+    "types": [int, list[int], Person | None, Literal["a"], Letter, Address, type(None), Any],
     "functions": [weather, Town.mayor, reward],
     "interpreters": [dspy.PythonInterpreter(enable_network_access=["localhost"], enable_env_vars=["HOME"])],
     "of dspy's types": [{name: each.value for name, each in of_dspy().items()}],
@@ -371,9 +368,7 @@ _OF_DSPY: dict[str, Kind] = {
     "predict": Kind(lambda: dspy.Predict("question -> answer")),
     "predict with config": Kind(lambda: dspy.Predict("question -> answer", temperature=0.5, n=2)),
     "predict class": Kind(lambda: dspy.Predict(Letter), LETTER),
-    "predict string": Kind(
-        string_typed, {"n": 1, "tags": ["a"], "who": Person(name="Ann"), "a": "y"}
-    ),
+    "predict string": Kind(string_typed, {"n": 1, "tags": ["a"], "who": Person(name="Ann"), "a": "y"}),
     "chain of thought": Kind(lambda: dspy.ChainOfThought("question -> answer")),
     "chain of thought class": Kind(lambda: dspy.ChainOfThought(Letter), LETTER),
     "chain of thought rationale": Kind(
@@ -417,7 +412,9 @@ def _of_newer_releases() -> dict[str, Kind]:
     """Programs of modules that not every release has, by the name of the class."""
     kinds = {
         "ReActV2": Kind(lambda: dspy.ReActV2("question -> answer", tools=[weather], max_iters=2)),
-        "RLM": Kind(lambda: dspy.RLM("question -> answer", tools=[weather], sub_lm=own_lm(top_p=0.5)), call=ask_predictors),
+        "RLM": Kind(
+            lambda: dspy.RLM("question -> answer", tools=[weather], sub_lm=own_lm(top_p=0.5)), call=ask_predictors
+        ),
         "Flex": Kind(lambda: dspy.Flex("question -> answer"), call=ask_predictors),
     }
     found = {name: kind for name, kind in kinds.items() if hasattr(dspy, name)}
@@ -432,9 +429,7 @@ _TREES = {
     "constructed again twice": Kind(held(a=lambda: Searching(k=3), b=lambda: [Searching(prefix="z")])),
     "subclass of predict": Kind(lambda: Fallible("question -> answer", attempts=5)),
     "demos": Kind(compiled_by_hand),
-    "demos of all types": Kind(
-        with_demos_of_all_types, {name: each.value for name, each in formattable().items()}
-    ),
+    "demos of all types": Kind(with_demos_of_all_types, {name: each.value for name, each in formattable().items()}),
     "own language models": Kind(with_own_language_models),
     "language model with state": Kind(
         lambda: answered(dspy.Predict("question -> answer"), Silent("silent/x", word="hush"))
