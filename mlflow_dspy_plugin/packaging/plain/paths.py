@@ -51,11 +51,11 @@ def is_allowed(path: str) -> bool:
     """Whether a path may be followed at all, decided by its text alone."""
     module, _, name = path.partition(":")
     parts = [*module.split("."), *name.split(".")]
-    if not all(part.isidentifier() for part in parts):
+    if not all(part.isidentifier() and not part.startswith("__") for part in parts):
         return False
     if parts[0] in sys.stdlib_module_names:
         return name in _STANDARD_TYPES.get(module, ())
-    return "__main__" not in parts and module not in _SCRIPTS
+    return module not in _SCRIPTS
 
 
 def is_data(path: str) -> bool:
