@@ -25,6 +25,7 @@ from mlflow_dspy_plugin.packaging.installed import (
 )
 from mlflow_dspy_plugin.seams.dspy import backend_of
 from mlflow_dspy_plugin.seams.mlflow import MODEL_CODE_PREFIX, pinned_requirement
+from mlflow_dspy_plugin.seams.programs import remade_attributes
 
 _LEAVES = (str, bytes, int, float, complex, type(None))
 _IN_ANY_CASE = OF_THE_FLAVOR | sys.stdlib_module_names
@@ -204,7 +205,8 @@ def _held_by(value: Any) -> list[Any]:
     held = getattr(value, "__dict__", {})
     slots = [name for cls in type(value).__mro__ for name in _slots(cls)]
     values = {**held, **{name: getattr(value, name, None) for name in slots}}
-    return [item for name, item in values.items() if name not in _NOT_SAVED]
+    left_out = _NOT_SAVED | remade_attributes(value).keys()
+    return [item for name, item in values.items() if name not in left_out]
 
 
 def _slots(cls: type) -> list[str]:
