@@ -1,11 +1,14 @@
 """The README is true: its examples run, one after the other, against an LM over HTTP."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import empty_store, store, traces  # noqa: F401
 from tests.contract.test_readme import README, blocks
 from tests.fakes.openai_server import OpenAIServer
 
+PROGRAM = "import dspy, mlflow\nmlflow.models.set_model(dspy.ChainOfThought('question -> answer'))\n"
 ANSWER = "[[ ## reasoning ## ]]\nThere is a show.\n\n[[ ## answer ## ]]\nBlack bear.\n\n[[ ## completed ## ]]"
 
 
@@ -17,10 +20,12 @@ def gpt(monkeypatch):
 
 
 def test_its_python_blocks_run_in_order(gpt, capsys, traces):
+    Path("program.py").write_text(PROGRAM)
     namespace: dict = {}
     for block in blocks("python"):
         exec(compile(block, str(README), "exec"), namespace)
     printed = capsys.readouterr().out
     assert "{'reasoning': 'There is a show.', 'answer': 'Black bear.'}" in printed
     assert "'signature_field_name': 'answer'" in printed
+    assert "data json" in printed and "openai/gpt-4o-mini" in printed
     assert len(traces()) == 4

@@ -66,6 +66,12 @@ def check_configure(configure: Any) -> None:
         )
 
 
+def check_access(resources: Any, auth_policy: Any) -> None:
+    """Refuse what MLflow would refuse only after the model is made."""
+    if resources is not None and auth_policy is not None:
+        raise ProgramError("Both resources and an auth_policy were given. Give one: a policy names its own resources.")
+
+
 def check_format(serialization_format: str | None, by_dspy: bool) -> None:
     """Refuse a format that does not exist, or that DSPy's own `save` would not write."""
     known = (names.FORMAT_JSON, names.FORMAT_CLOUDPICKLE)

@@ -123,6 +123,9 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _named_in_source(code: type | FunctionType) -> Iterator[tuple[str, str]]:
     """Texts that the source gives to a name, as in `dspy.LM(model, api_key="...")`; short ones are rather labels."""
+    if code.__module__.split(".")[0] == "dspy":
+        # A signature made of a text: DSPy's file would be searched for it, which takes long.
+        return
     with contextlib.suppress(OSError, TypeError):
         # Of code that was typed in, or made, there is no source to look at.
         text = textwrap.dedent(inspect.getsource(code))

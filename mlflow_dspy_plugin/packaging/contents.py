@@ -119,7 +119,7 @@ def _read_json(folder: Path, section: Mapping[str, Any], model_config: Mapping[s
     parsed, audited = parse_document(existing(folder, section[names.KEY_MODEL_PATH]).read_bytes())
     document = make_document(parsed, audited)
     if not isinstance(document.program, dspy.Module):
-        raise ModelFolderError(f"The model in {folder} is damaged: what it holds is no dspy.Module.")
+        raise ModelFolderError(f"The model in {folder} is damaged: it holds no dspy.Module. Log or download it again.")
     return document.program, document.settings
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import dspy
 import mlflow.pyfunc
 from mlflow.models import Model, ModelSignature
+from mlflow.models.auth_policy import AuthPolicy
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError, SecretError
@@ -71,10 +72,8 @@ def describe(
         mlflow_model.signature = signature
 
 
-def add_metadata(
-    mlflow_model: Model, fields: Fields, metadata: dict[str, Any] | None, resources: Any, scrubber: Scrubber
-) -> None:
-    """Set the metadata of the model, the fields' own words among it, and its resources."""
+def add_metadata(mlflow_model: Model, fields: Fields, metadata: dict[str, Any] | None, scrubber: Scrubber) -> None:
+    """Set the metadata of the model, the fields' own words among it."""
     notes = field_notes(fields)
     merged = {
         **({names.METADATA_FIELDS: notes} if notes else {}),
@@ -84,6 +83,12 @@ def add_metadata(
     }
     if merged:
         mlflow_model.metadata = scrubber.scrub(merged, "metadata")
+
+
+def add_access(mlflow_model: Model, resources: Any, auth_policy: AuthPolicy | None) -> None:
+    """Set the Databricks resources that the model needs, or how it logs in to them."""
+    if auth_policy is not None:
+        mlflow_model.auth_policy = auth_policy
     if resources is not None:
         mlflow_model.resources = mlflow_seam.serialize_resources(resources)
 

@@ -27,6 +27,14 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
 
 FORMAT = 2
+# What each key of the flavor's section holds, if it is there.
+_SHAPES: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys((names.KEY_MODEL_PATH, names.KEY_SETTINGS_PATH, names.KEY_STATE_PATH, names.KEY_CODE), str),
+    **dict.fromkeys((names.KEY_TASK, names.KEY_SERIALIZATION), str),
+    **dict.fromkeys((names.KEY_DIGESTS, names.KEY_MODULES, names.KEY_VERSIONS), Mapping),
+    **dict.fromkeys((names.KEY_INPUT_FIELDS, names.KEY_OUTPUT_FIELDS, names.KEY_LANGUAGE_MODELS), list),
+    names.KEY_LEFT_OUT: (list, Mapping),
+}
 
 
 def digests_of(folder: Path) -> dict[str, str]:
@@ -35,6 +43,21 @@ def digests_of(folder: Path) -> dict[str, str]:
         path for name in ("data", names.CODE_FOLDER) for path in (folder / name).rglob("*") if path.is_file()
     )
     return {path.relative_to(folder).as_posix(): _digest(path) for path in files}
+
+
+def check_section(folder: Path, section: Mapping[Any, Any]) -> None:
+    """Refuse a section whose values are of other types than any release has written.
+
+    Raises:
+        ModelFolderError: Naming the keys.
+    """
+    given = {key: section[key] for key in _SHAPES if section.get(key) is not None}
+    wrong = [key for key, value in given.items() if not isinstance(value, _SHAPES[key])]
+    if wrong:
+        raise ModelFolderError(
+            f"The model in {folder} is damaged: its MLmodel file does not say what it holds (no proper "
+            f"{', '.join(wrong)}). It was changed since it was saved; log or download it again."
+        )
 
 
 def check_folder(folder: Path, section: Mapping[str, Any]) -> None:
@@ -52,6 +75,7 @@ def check_folder(folder: Path, section: Mapping[str, Any]) -> None:
     known = (names.FORMAT_JSON, names.FORMAT_CLOUDPICKLE, names.FORMAT_DSPY, names.FORMAT_CODE)
     if (
         not isinstance(digests, Mapping)
+        or not all(isinstance(name, str) for name in digests)
         or not isinstance(section.get(names.KEY_MODEL_PATH), str)
         or (section.get(names.KEY_SERIALIZATION, known[0]) not in known)
     ):
@@ -63,11 +87,22 @@ def check_folder(folder: Path, section: Mapping[str, Any]) -> None:
         if key in section:
             existing(folder, section[key])
     for name, digest in digests.items():
-        if _digest(existing(folder, name)) != digest:
-            raise ModelFolderError(
-                f"The model in {folder} is damaged: {name} is not what was saved. It was half "
-                "written or changed since; log or download it again."
-            )
+        path = existing(folder, name)
+        if not path.is_file() or _digest(path) != digest:
+            raise _changed(folder, name)
+    # What DSPy has written is a folder, and all else a file.
+    may_be_folder = section.get(names.KEY_SERIALIZATION) in (None, names.FORMAT_DSPY)
+    for key in (names.KEY_MODEL_PATH, names.KEY_SETTINGS_PATH, names.KEY_STATE_PATH):
+        is_folder = key in section and existing(folder, section[key]).is_dir()
+        if key in section and section[key] not in digests and not (is_folder and may_be_folder):
+            raise _changed(folder, section[key])
+
+
+def _changed(folder: Path, name: str) -> ModelFolderError:
+    return ModelFolderError(
+        f"The model in {folder} is damaged: {name} is not what was saved. It was half written or changed since; log "
+        "or download it again."
+    )
 
 
 def _check_format(folder: Path, found: Any) -> None:
@@ -91,8 +126,13 @@ def existing(folder: Path, name: str) -> Path:
 
 def inside(folder: Path, name: str) -> Path:
     """The path of a file of the folder, refused where it leads out of it."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    try:
+        path = (folder / name).resolve()
+        outside = not path.is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        # No name that a file can have, or a link to itself.
+        outside = True
+    if outside:
         raise ModelFolderError(
             f"The model in {folder} names the file {name!r}, which lies outside of it. Do not use "
             "this folder: it was tampered with."

@@ -11,7 +11,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.packaging.installed import distributions_of
 from mlflow_dspy_plugin.packaging.keys import key_variables
-from mlflow_dspy_plugin.packaging.mlmodel import download, section_of
+from mlflow_dspy_plugin.packaging.mlmodel import download, read_mlmodel, section_of
 from mlflow_dspy_plugin.packaging.plain.audit import Audit
 from mlflow_dspy_plugin.packaging.plain.document import parse_document
 from mlflow_dspy_plugin.packaging.trust import kind_of
@@ -66,7 +66,7 @@ def inspect_model(model_uri: str, dst_path: str | None = None) -> ModelReport:
             names what no model may name.
     """
     folder = download(model_uri, dst_path)
-    section = section_of(folder)
+    section = section_of(read_mlmodel(folder), folder)
     if names.KEY_FORMAT in section:
         folder_format.check_folder(folder, section)
     kind = kind_of(folder, section)

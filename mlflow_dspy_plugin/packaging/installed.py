@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
@@ -13,12 +14,13 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 # MLflow's own dependency: on Python 3.10 the standard library's reads old metadata only.
-from importlib_metadata import Distribution, distribution, distributions, packages_distributions
+from importlib_metadata import Distribution, distribution, distributions
 
 from mlflow_dspy_plugin.names import PACKAGE
 
 # Of the process, not of the program.
 _MAIN = {"__main__", "__mp_main__"}
+_NAME = re.compile(r"^Name: *(\S+)", re.MULTILINE)
 # What loading a model needs in any case, wherever it was imported from.
 OF_THE_FLAVOR = {"mlflow", "dspy", "cloudpickle", PACKAGE}
 
@@ -91,12 +93,13 @@ def is_own(name: str) -> bool:
 def distributions_of(name: str) -> list[str]:
     """The installed distributions that a module may come from; mostly one."""
     top, file = name.split(".")[0], file_of(name) or file_of(root_of(name) or name)
-    by_package, editable = _installed(tuple(filter(None, map(_stamp, sys.path))))
+    stamps = tuple(filter(None, map(_stamp, sys.path)))
+    by_package, editable = _installed(stamps)
     candidates = by_package.get(top, [])
     if file is None:
         return candidates if root_of(name) else []
     if len(candidates) > 1:
-        candidates = [each for each in candidates if _has_file(each, file)] or candidates
+        candidates = [each for each in candidates if _has_file(each, file, stamps)] or candidates
     if not candidates:
         return [each for each, project, paths in editable if _is_of_project(top, file, each, project, paths)]
     # A module of the user's may be called as one that is installed, and come first on the path.
@@ -115,15 +118,42 @@ def _is_below(file: Path, folder: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
 
 
-def _has_file(name: str, file: Path) -> bool:
+def _has_file(name: str, file: Path, stamps: tuple[Any, ...]) -> bool:
+    root, files = _files_of(name, stamps)
+    return _is_below(file, root) and file.resolve().relative_to(root).as_posix() in files
+
+
+@functools.lru_cache(maxsize=32)
+def _files_of(name: str, stamps: tuple[Any, ...]) -> tuple[Path, frozenset[str]]:
+    """Where a distribution is installed, and its files there, as long as nothing else is installed."""
     found = distribution(name)
-    return any(Path(str(found.locate_file(each))).resolve() == file.resolve() for each in found.files or ())
+    return Path(str(found.locate_file(""))).resolve(), frozenset(each.as_posix() for each in found.files or ())
 
 
 @functools.lru_cache(maxsize=1)
 def _installed(stamps: tuple[Any, ...]) -> tuple[Any, list[tuple[str, Path, list[Path]]]]:
-    """The distributions of each package, and those installed in place; reading them takes most of a second."""
-    return packages_distributions(), list(_editable())
+    """The distributions of each package, and those installed in place; reading them takes a moment."""
+    by_package: dict[str, list[str]] = {}
+    for found in distributions():
+        for package in _packages_of(found):
+            by_package.setdefault(package, []).append(_name_of(found))
+    return by_package, list(_editable())
+
+
+def _packages_of(found: Distribution) -> set[str]:
+    """The packages of a distribution, by its own lists: `packages_distributions` looks for every single file."""
+    listed = (found.read_text("top_level.txt") or "").split()
+    if listed:
+        return set(listed)
+    files = [line.split(",")[0] for line in (found.read_text("RECORD") or "").splitlines()]
+    tops = {file.split("/")[0] if "/" in file else file.split(".")[0] for file in files}
+    return {top for top in tops if top.isidentifier() and top != "__pycache__"}
+
+
+def _name_of(found: Distribution) -> str:
+    """The name of a distribution, without parsing all of its metadata."""
+    line = _NAME.search(found.read_text("METADATA") or found.read_text("PKG-INFO") or "")
+    return line[1] if line else found.metadata["Name"]
 
 
 def _editable() -> Iterator[tuple[str, Path, list[Path]]]:
@@ -132,7 +162,7 @@ def _editable() -> Iterator[tuple[str, Path, list[Path]]]:
         origin = json.loads(found.read_text("direct_url.json") or "{}")
         if origin.get("dir_info", {}).get("editable"):
             project = Path(url2pathname(urlparse(origin["url"]).path))
-            yield found.metadata["Name"], project, [path for path in _paths_of(found) if path != project]
+            yield _name_of(found), project, [path for path in _paths_of(found) if path != project]
 
 
 def _paths_of(found: Distribution) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from mlflow_dspy_plugin.packaging.arguments import check_configure
 from mlflow_dspy_plugin.packaging.contents import read_contents
 from mlflow_dspy_plugin.packaging.keys import warn_of_missing_keys
 from mlflow_dspy_plugin.packaging.missing import check_modules
-from mlflow_dspy_plugin.packaging.mlmodel import download, section_of
+from mlflow_dspy_plugin.packaging.mlmodel import download, read_mlmodel, section_of
 from mlflow_dspy_plugin.packaging.model_config import configured, overridden
 from mlflow_dspy_plugin.packaging.trust import check_trust
 from mlflow_dspy_plugin.packaging.versions import warn_of_differences
@@ -33,11 +33,13 @@ class LoadedModel:
         program: The DSPy program.
         settings: DSPy's settings as they were when it was saved, without what was left out.
         task: The task that it was logged with, if any.
+        mlmodel: What its MLmodel file says.
     """
 
     program: dspy.Module
     settings: Mapping[str, Any]
     task: str | None
+    mlmodel: dict[str, Any]
 
 
 def load_model(
@@ -74,7 +76,7 @@ def load_model(
     fill_settings(dict(loaded.settings), configure)
     in_use = {name: value for name, value in loaded.settings.items() if dspy.settings.config.get(name) is value}
     warn_of_missing_keys(loaded.program, in_use)
-    mlflow_seam.link_active_model(Model.load(str(folder)))
+    mlflow_seam.link_active_model(Model.from_dict(loaded.mlmodel))
     return loaded.program
 
 
@@ -90,7 +92,8 @@ def read_folder(folder: str | Path, model_config: Mapping[str, Any] | None = Non
         InputError: If `model_config` has a key that was not logged.
     """
     folder = Path(folder)
-    section = section_of(folder)
+    mlmodel = read_mlmodel(folder)
+    section = section_of(mlmodel, folder)
     by_core = names.KEY_FORMAT not in section
     if not by_core:
         folder_format.check_folder(folder, section)
@@ -102,7 +105,7 @@ def read_folder(folder: str | Path, model_config: Mapping[str, Any] | None = Non
     mlflow_seam.add_code_to_path(str(folder), section)
     check_modules(section.get(names.KEY_MODULES, {}), folder)
     program, settings = _read(folder, section, config, by_core)
-    return LoadedModel(program, settings, section.get(names.KEY_TASK))
+    return LoadedModel(program, settings, section.get(names.KEY_TASK), mlmodel)
 
 
 def _read(

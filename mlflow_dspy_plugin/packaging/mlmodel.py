@@ -9,7 +9,10 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
+from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
+
+_DEEPEST = 50
 
 
 def download(model_uri: str, dst_path: str | None = None) -> Path:
@@ -28,24 +31,12 @@ def download(model_uri: str, dst_path: str | None = None) -> Path:
         ) from error
 
 
-def section_of(folder: Path) -> dict[str, Any]:
-    """The flavor's section of the MLmodel file, with the model's configuration under `model_config`.
+def read_mlmodel(folder: Path) -> dict[str, Any]:
+    """The MLmodel file of a folder, read once: a YAML file takes longer than the program beside it.
 
     Raises:
-        ModelFolderError: If the file is missing, damaged, or of a model of another flavor.
+        ModelFolderError: If the file is missing or damaged.
     """
-    flavors = _flavors_of(folder)
-    section = flavors.get(names.FLAVOR)
-    if not isinstance(section, dict):
-        raise ModelFolderError(
-            f"The model in {folder} has no dspy flavor; it has: {', '.join(sorted(flavors))}. "
-            "Load it with the module of its own flavor, or with mlflow.pyfunc.load_model."
-        )
-    config = (flavors.get("python_function") or {}).get("config")
-    return {**section, names.KEY_MODEL_CONFIG: config if isinstance(config, dict) else {}}
-
-
-def _flavors_of(folder: Path) -> dict[str, Any]:
     path = folder / MLMODEL_FILE_NAME
     if not path.is_file():
         raise ModelFolderError(
@@ -53,10 +44,41 @@ def _flavors_of(folder: Path) -> dict[str, Any]:
             "folder that holds it; if saving was interrupted, save again."
         )
     try:
-        flavors = yaml.safe_load(path.read_text(encoding="utf-8"))["flavors"]
-        return {str(name): value for name, value in flavors.items()}
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        mlmodel = _parse(path.read_text(encoding="utf-8"))
+        return {**mlmodel, "flavors": dict(mlmodel["flavors"])}
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFolderError(
             f"The {MLMODEL_FILE_NAME} file in {folder} cannot be read ({error}). It was half "
             "written or changed since; log or download the model again."
         ) from error
+
+
+def _parse(text: str) -> Any:
+    """The content of a YAML file, by libyaml where it is there: in Python it would take most of the loading."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            # libyaml would crash the process.
+            raise ValueError(f"it is nested more than {_DEEPEST} levels deep")
+    return yaml.load(text, Loader=loader)
+
+
+def section_of(mlmodel: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The flavor's section of an MLmodel file, with the model's configuration under `model_config`.
+
+    Raises:
+        ModelFolderError: If it is of a model of another flavor.
+    """
+    flavors = mlmodel["flavors"]
+    section = flavors.get(names.FLAVOR)
+    if not isinstance(section, dict):
+        raise ModelFolderError(
+            f"The model in {folder} has no dspy flavor; it has: {', '.join(sorted(map(str, flavors)))}. "
+            "Load it with the module of its own flavor, or with mlflow.pyfunc.load_model."
+        )
+    folder_format.check_section(folder, section)
+    served = flavors.get("python_function")
+    config = served.get("config") if isinstance(served, dict) else None
+    return {**section, names.KEY_MODEL_CONFIG: config if isinstance(config, dict) else {}}

@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 import dspy
 from mlflow.models import Model, ModelInputExample, ModelSignature
+from mlflow.models.auth_policy import AuthPolicy
 from mlflow.models.model import MLMODEL_FILE_NAME, ModelInfo
 from mlflow.models.resources import Resource
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.packaging import folder as model_folder
 from mlflow_dspy_plugin.packaging.arguments import (
+    check_access,
     check_example,
     check_format,
     check_program,
@@ -59,6 +61,7 @@ def save_model(
     infer_code_paths: bool = True,
     serialization_format: Literal["json", "cloudpickle"] | None = None,
     compiled_state: dspy.Module | dict[str, Any] | str | Path | None = None,
+    auth_policy: AuthPolicy | None = None,
 ) -> None:
     """Save a DSPy program as an MLflow model in a local folder, with DSPy's settings beside it.
 
@@ -91,6 +94,8 @@ def save_model(
             something in the program is no plain data.
         compiled_state: For a script: what is laid over its program. An optimized program, its
             `dump_state()`, or the JSON file that its `save` wrote.
+        auth_policy: How the served model logs in to Databricks resources; not together with
+            `resources`.
 
     Raises:
         ProgramError: If `model` is no `dspy.Module` and no script that sets one, the task is unknown,
@@ -116,12 +121,14 @@ def save_model(
         signature = mlflow_seam.TASK_SIGNATURES[task]
     if code is None:
         try_out(program, config)
+    check_access(resources, auth_policy)
     scrubber = Scrubber()
     settings = current_settings()
     with model_folder.new_folder(path) as folder:
         mlflow_model = Model() if mlflow_model is None else mlflow_model
         model_folder.describe(mlflow_model, fields, signature, input_example, folder, scrubber)
-        model_folder.add_metadata(mlflow_model, fields, metadata, resources, scrubber)
+        model_folder.add_metadata(mlflow_model, fields, metadata, scrubber)
+        model_folder.add_access(mlflow_model, resources, auth_policy)
         contents = write_contents(code or program, settings, folder, serialization_format, use_dspy_model_save)
         needs = needs_of(program, settings)
         served = model_folder.Served(scrubber.scrub(config, "model_config"), streams(fields.outputs) and task is None)
@@ -170,6 +177,7 @@ def log_model(
     infer_code_paths: bool = True,
     serialization_format: Literal["json", "cloudpickle"] | None = None,
     compiled_state: dspy.Module | dict[str, Any] | str | Path | None = None,
+    auth_policy: AuthPolicy | None = None,
 ) -> ModelInfo:
     """Log a DSPy program as an MLflow model.
 
@@ -199,6 +207,7 @@ def log_model(
         infer_code_paths: See `save_model`.
         serialization_format: See `save_model`.
         compiled_state: See `save_model`.
+        auth_policy: See `save_model`.
 
     Returns:
         MLflow's `ModelInfo`; its `model_uri` loads the model.
@@ -207,6 +216,7 @@ def log_model(
         DspyPluginError: As `save_model` does, before anything is created in the tracking store.
     """
     check_registered_name(registered_model_name)
+    check_access(resources, auth_policy)
     check_prompts(prompts)
     with tempfile.TemporaryDirectory() as parent:
         # Saved first and on its own: what is refused is refused before a model is registered.
@@ -237,6 +247,7 @@ def log_model(
             registered_model_name=registered_model_name,
             await_registration_for=await_registration_for,
             resources=resources,
+            auth_policy=auth_policy,
             prompts=prompts,
             name=name,
             model_type=model_type,

@@ -1,5 +1,6 @@
 """The versions a program was saved with, and one warning where others are installed."""
 
+import functools
 import logging
 import sys
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ def warn_of_differences(recorded: Mapping[str, str]) -> None:
         )
 
 
+@functools.cache
 def _installed(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)

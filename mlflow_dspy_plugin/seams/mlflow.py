@@ -8,6 +8,7 @@ from typing import Any
 import mlflow
 import yaml
 from mlflow.entities import LiveSpan
+from mlflow.environment_variables import MLFLOW_LOCK_MODEL_DEPENDENCIES
 from mlflow.models.dependencies_schemas import _get_dependencies_schemas
 from mlflow.models.model import _update_active_model_id_based_on_mlflow_model
 from mlflow.models.rag_signatures import SIGNATURE_FOR_LLM_INFERENCE_TASK
@@ -22,6 +23,7 @@ from mlflow.utils.environment import (
     _CONSTRAINTS_FILE_NAME,
     _PYTHON_ENV_FILE_NAME,
     _REQUIREMENTS_FILE_NAME,
+    _generate_mlflow_version_pinning,
     _mlflow_conda_env,
     _process_conda_env,
     _process_pip_requirements,
@@ -77,7 +79,12 @@ def write_environment(
     extra_pip_requirements: Any,
 ) -> None:
     """Write the files from which MLflow builds the environment of a model."""
-    if conda_env is None:
+    given = (conda_env, pip_requirements, extra_pip_requirements)
+    if given == (None, None, None) and not MLFLOW_LOCK_MODEL_DEPENDENCIES.get():
+        # What is pinned as installed needs no comparison with what is installed, which reads all of it.
+        requirements, constraints = [_generate_mlflow_version_pinning(), *default_requirements], []
+        conda = _mlflow_conda_env(additional_pip_deps=requirements, install_mlflow=False)
+    elif conda_env is None:
         conda, requirements, constraints = _process_pip_requirements(
             default_requirements, pip_requirements, extra_pip_requirements
         )

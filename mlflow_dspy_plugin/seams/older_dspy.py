@@ -41,7 +41,8 @@ def _complete_one(value: Any) -> None:
     cls = next((each for each in type(value).__mro__ if each in _FRESH), None)
     if cls is not None:
         for name, default in _attributes(cls).items():
-            if name not in vars(value):
+            # Subclasses may do without a predictor of their base's: CodeAct is a ReAct without `react`.
+            if name not in vars(value) and not isinstance(default, dspy.Module):
                 setattr(value, name, copy.copy(default))
 
 

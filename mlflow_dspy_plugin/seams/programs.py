@@ -3,6 +3,7 @@
 import functools
 import inspect
 import threading
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from enum import Enum
@@ -38,6 +39,7 @@ _REMADE: dict[type, dict[str, Callable[[Any], Any]]] = {
     },
     dspy.retrievers.Embeddings: {"search_fn": lambda retriever: Unbatchify(retriever._batch_forward)},
 }
+_DECISIONS = ("Choice", "Noul", "Score")
 _INTERPRETER_ARGUMENTS = (
     "enable_read_paths",
     "enable_write_paths",
@@ -103,6 +105,39 @@ def is_finish(function: Any) -> bool:
 def finish_outputs(function: Any) -> tuple[str, ...] | None:
     """The names of the fields that such a function takes."""
     return tuple(function.__closure__[0].cell_contents) if function.__closure__ else None
+
+
+def decision(cls: type) -> tuple[str, list[Any]] | None:
+    """What a type of a decision was made of, such as `Score["poor", "good"]`: its name and its options, as pairs."""
+    name = getattr(cls.__base__, "__name__", None)
+    if name not in _DECISIONS or cls.__base__ is not _decision_type(name):
+        return None
+    criteria = cls.criteria()
+    if name == "Score":
+        return name, criteria
+    values = (True, False) if name == "Noul" else typing.get_args(cls.model_fields["value"].annotation)
+    described = {str(value).lower() if name == "Noul" else str(value): value for value in values}
+    return name, [(described[key], text) for key, text in criteria.items()]
+
+
+def make_decision(name: str, options: list[Any]) -> type:
+    """The type of a decision.
+
+    Raises:
+        ValueError: If this release of DSPy has none of that name.
+    """
+    made = _decision_type(name) if name in _DECISIONS else None
+    if made is None:
+        raise ValueError(f"this release of DSPy has no type {name!r}")
+    return made[tuple(options)]
+
+
+def _decision_type(name: str) -> Any:
+    try:
+        from dspy import experimental
+    except ImportError:  # before dspy 3.1
+        return None
+    return getattr(experimental, name, None)
 
 
 def _is_dspys(function: Any) -> bool:

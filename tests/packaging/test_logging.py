@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow.models import ModelSignature, get_model_info
+from mlflow.models.auth_policy import AuthPolicy, SystemAuthPolicy
+from mlflow.models.resources import DatabricksServingEndpoint
 from mlflow.types.schema import ColSpec, DataType, Schema
 
-from mlflow_dspy_plugin.errors import ModelFolderError
+from mlflow_dspy_plugin.errors import ModelFolderError, ProgramError
 from tests.fakes.scripted import scripted_lm
 from tests.packaging.programs import QA, compiled
 
@@ -108,9 +110,18 @@ def test_an_existing_logged_model_can_be_filled():
     assert mlflow.dspy.load_model(f"models:/{model.model_id}").demos
 
 
-def test_resources_and_retriever_schema_are_recorded():
-    from mlflow.models.resources import DatabricksServingEndpoint
+def test_an_auth_policy_is_recorded_and_refused_beside_resources():
+    endpoint = DatabricksServingEndpoint(endpoint_name="endpoint")
+    policy = AuthPolicy(system_auth_policy=SystemAuthPolicy(resources=[endpoint]))
+    info = mlflow.dspy.log_model(compiled(), name="model", auth_policy=policy)
+    recorded = mlflow.models.Model.load(info.model_uri).auth_policy["system_auth_policy"]["resources"]
+    assert recorded["databricks"] == {"serving_endpoint": [{"name": "endpoint"}]}
+    with pytest.raises(ProgramError, match="Both resources and an auth_policy were given. Give one"):
+        mlflow.dspy.log_model(compiled(), name="other", auth_policy=policy, resources=[endpoint])
+    assert len(mlflow.search_logged_models(output_format="list")) == 1
 
+
+def test_resources_and_retriever_schema_are_recorded():
     mlflow.models.set_retriever_schema(primary_key="id", text_column="text", name="docs")
     info = mlflow.dspy.log_model(
         compiled(), name="model", resources=[DatabricksServingEndpoint(endpoint_name="endpoint")]

@@ -11,7 +11,8 @@ import dspy
 import pydantic
 
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Decode, Encode, NotPlain
-from mlflow_dspy_plugin.packaging.plain.signatures import encode_fields
+from mlflow_dspy_plugin.packaging.plain.signatures import checked_type, decode_fields, encode_fields
+from mlflow_dspy_plugin.seams import programs as programs_seam
 
 # Annotations that are no classes.
 _SPECIAL = {
@@ -57,15 +58,19 @@ def encode_annotation(annotation: Any, path: str | None, encode: Encode, where: 
 
 
 def decode_annotation(node: dict[str, Any], decode: Decode) -> Any:
-    """The annotation of a node of the kinds special, literal, annotated and generic."""
+    """The annotation of a node of the kinds special, literal, annotated and generic.
+
+    Raises:
+        ModelFolderError: If a text stands where a type belongs: pydantic would run it as code.
+    """
     if node[KIND] == "special":
         return _SPECIAL[node["name"]]
     if node[KIND] == "literal":
         return typing.Literal[tuple(decode(value) for value in node["values"])]
     if node[KIND] == "annotated":
-        return typing.Annotated[(decode(node["type"]), *map(decode, node["metadata"]))]
-    origin = decode(node["origin"])
-    arguments = tuple(decode(argument) for argument in node["arguments"])
+        return typing.Annotated[(checked_type(decode(node["type"])), *map(decode, node["metadata"]))]
+    origin = checked_type(decode(node["origin"]))
+    arguments = tuple(checked_type(decode(argument)) for argument in node["arguments"])
     return functools.reduce(operator.or_, arguments) if origin is types.UnionType else origin[arguments]
 
 
@@ -73,6 +78,8 @@ def _encode_class(cls: Any, encode: Encode, where: str) -> dict[str, Any]:
     """A class that cannot be imported where the model loads, described by what it holds."""
     if issubclass(cls, dspy.Code) and cls.__bases__ == (dspy.Code,):
         return {KIND: "code", "language": cls.language}
+    if decision := programs_seam.decision(cls):
+        return {KIND: "decision", "of": decision[0], "options": [encode(option, where) for option in decision[1]]}
     if issubclass(cls, Enum) and not _own_functions(cls):
         base = next((name for name, base in _ENUM_BASES.items() if base and issubclass(cls, base)), "")
         members = [[name, encode(member.value, where)] for name, member in cls.__members__.items()]
@@ -89,13 +96,15 @@ def _encode_class(cls: Any, encode: Encode, where: str) -> dict[str, Any]:
 
 
 def decode_class(node: dict[str, Any], decode: Decode) -> type:
-    """The class of a node of the kinds code, enum and model."""
+    """The class of a node of the kinds code, decision, enum and model."""
     if node[KIND] == "code":
         return dspy.Code[node["language"]]
+    if node[KIND] == "decision":
+        return programs_seam.make_decision(node["of"], [decode(option) for option in node["options"]])
     if node[KIND] == "enum":
         members = [(name, decode(value)) for name, value in node["members"]]
         return Enum(node["name"], members, type=_ENUM_BASES[node["base"]])
-    fields = {name: decode(field) for name, field in node["fields"]}
+    fields = decode_fields(node, decode)
     config = decode(node["config"])
     return pydantic.create_model(
         node["name"],

@@ -9,10 +9,12 @@ from mlflow_dspy_plugin.packaging.plain.nodes import KIND, MAX_DEPTH, SHAPES
 from mlflow_dspy_plugin.packaging.plain.paths import is_allowed, is_data, tampered
 
 # Which key of a node holds a path, by its kind.
-_PATHS = {"object": "class", "dumped": "class", "type": "path", "function": "path"}
+_PATHS = {"named_tuple": "class", "object": "class", "dumped": "class", "type": "path", "function": "path"}
 _IMPORTS = {"module": "name", "import": "path"}
 # Methods that calling a program calls anyway.
 _CALLS = {"__call__", "acall", "forward", "aforward"}
+# The argument of a code interpreter that grants nothing.
+_HARMLESS = "sync_files"
 # Room for the levels that a node's own parts take.
 _DEEPEST = 2 * MAX_DEPTH
 
@@ -28,7 +30,8 @@ class Audit:
         sources: The text of each class and function that it brings with it, by name.
         imports: The modules and names that this source imports.
         objects: Every node of an object or of what dumps itself.
-        runs_methods: Whether a method that is no call of a program is used as a function.
+        reaches_out: Whether a method that is no call of a program is used as a function, or a code interpreter may
+            reach files, variables or the network.
     """
 
     nodes: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -37,13 +40,13 @@ class Audit:
     sources: dict[str, str] = field(default_factory=dict)
     imports: set[str] = field(default_factory=set)
     objects: list[dict[str, Any]] = field(default_factory=list)
-    runs_methods: bool = False
+    reaches_out: bool = False
 
     @property
     def brings_code(self) -> bool:
         """Whether loading or calling it can run more than DSPy's own code."""
         foreign = [path for path in self.classes if not is_data(path)]
-        return bool(foreign or self.functions or self.sources or self.imports or self.runs_methods)
+        return bool(foreign or self.functions or self.sources or self.imports or self.reaches_out)
 
     @property
     def modules(self) -> set[str]:
@@ -114,12 +117,14 @@ def _look_at(node: dict[str, Any], found: Audit, importing: bool) -> None:
 def _note(node: dict[str, Any], kind: str, found: Audit) -> None:
     if "id" in node and kind != "ref":
         _note_id(node, found)
-    if kind in _PATHS:
+    if kind in _PATHS and isinstance(node[_PATHS[kind]], str):
         _note_path(node[_PATHS[kind]], kind, found)
     elif kind in _IMPORTS:
         found.imports.add(node[_IMPORTS[kind]])
     elif kind == "method":
-        found.runs_methods |= node["name"] not in _CALLS
+        found.reaches_out |= node["name"] not in _CALLS
+    elif kind == "interpreter":
+        found.reaches_out |= any(value for name, value in node["arguments"].items() if name != _HARMLESS)
     if kind in ("object", "dumped"):
         found.objects.append(node)
 

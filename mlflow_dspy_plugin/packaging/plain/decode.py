@@ -35,17 +35,18 @@ class Decoder:
         self._makers: dict[str, Callable[[dict[str, Any]], Any]] = {
             "list": self._list,
             "mapping": self._mapping,
+            "named_tuple": self._named_tuple,
             "object": self._object,
             "dumped": self._dumped,
             "interpreter": lambda node: programs_seam.make_interpreter(self.decode(node["arguments"])),
             "function": self._function,
             "method": self._method,
             "finish": lambda node: programs_seam.make_finish(self.decode(node["outputs"])),
-            "type": lambda node: self._named(node["path"]),
+            "type": self._type,
             "signature": lambda node: decode_signature(node, self.decode),
             "field": lambda node: decode_field(node, self.decode),
             **dict.fromkeys(("special", "literal", "annotated", "generic"), self._annotation),
-            **dict.fromkeys(("code", "enum", "model"), self._class),
+            **dict.fromkeys(("code", "decision", "enum", "model"), self._class),
         }
 
     def decode(self, value: Any) -> Any:
@@ -93,6 +94,12 @@ class Decoder:
     def _annotation(self, node: dict[str, Any]) -> Any:
         return decode_annotation(node, self.decode)
 
+    def _type(self, node: dict[str, Any]) -> type:
+        found = self._named(node["path"])
+        if not isinstance(found, type):
+            raise tampered(node["path"], "which is no class")
+        return found
+
     def _class(self, node: dict[str, Any]) -> type:
         live = self._live.of(node) if self._live else None
         return live or decode_class(node, self.decode)
@@ -114,11 +121,19 @@ class Decoder:
 
     # -- objects --------------------------------------------------------------------------------
 
+    def _named_tuple(self, node: dict[str, Any]) -> Any:
+        cls = self._named(node["class"])
+        if not isinstance(cls, type) or not issubclass(cls, tuple) or not hasattr(cls, "_fields"):
+            raise tampered(node["class"], "which is no named tuple")
+        # As unpickling would, without a `__new__` of the user's.
+        return tuple.__new__(cls, [self.decode(item) for item in node["items"]])
+
     def _object(self, node: dict[str, Any]) -> Any:
-        cls = checked_class(self._named(node["class"]), node["class"])
+        named = node["class"]
+        cls = checked_class(self._named(named) if isinstance(named, str) else self.decode(named), str(named))
         if "arguments" in node:
             if not constructors.may_be_constructed(cls):
-                raise tampered(node["class"], "whose constructor a model may not call")
+                raise tampered(str(named), "whose constructor a model may not call")
             obj = cls(**self.decode(node["arguments"]))
         else:
             obj = cls.__new__(cls)

@@ -13,7 +13,8 @@ from mlflow_dspy_plugin.packaging.plain.decode import Decoder
 from mlflow_dspy_plugin.packaging.plain.encode import Encoder
 from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
 from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain, Writer
-from mlflow_dspy_plugin.packaging.plain.sameness import difference, is_same_code
+from mlflow_dspy_plugin.packaging.plain.sameness import difference, is_alike
+from mlflow_dspy_plugin.packaging.scrubber import Scrubber
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,10 @@ def make_document(parsed: dict[str, Any], audited: Audit, reuse: bool = True) ->
             "it needs to the versions in its requirements.txt; if that does not help, log it again."
         ) from error
     if not isinstance(program, (dspy.Module, type(None))) or not isinstance(settings, dict):
-        raise ModelFolderError("The program of the model is damaged: it is no dspy.Module with settings.")
+        raise ModelFolderError(
+            "The program of the model is damaged: it is no dspy.Module with settings. It was changed since it was "
+            "saved; log or download it again."
+        )
     return Document(program, settings)
 
 
@@ -128,13 +132,20 @@ def _prove(data: bytes, program: dspy.Module | None, encoder: Encoder) -> tuple[
     again = Encoder()
     place = _difference(parsed, _encode(document.program, document.settings, again, Writer()))
     if place is not None:
-        reasons = [reason for _, refused in encoder.left_to_constructors for reason in refused.values()]
-        raise next(iter(reasons), NotPlain(f"it does not come back as it was: it differs in{place}"))
+        raise NotPlain(_reason(encoder) or f"it does not come back as it was: it differs in{place}")
     _compare_constructed(encoder, again)
     _compare_defined(encoder.definitions.defined(), again.definitions.defined())
-    if program is not None and _outcome(_prompts, document.program) != _outcome(_prompts, program):
+    expected = Scrubber().scrub(_outcome(_prompts, program), "") if program is not None else []
+    if program is not None and _outcome(_prompts, document.program) != expected:
         raise NotPlain("it does not come back as it was: it would send other prompts")
     return parsed, audited
+
+
+def _reason(encoder: Encoder) -> str | None:
+    """Why something was left to a constructor, which has not made it as it was."""
+    for original, refused in encoder.left_to_constructors:
+        return f"{next(iter(refused.values()))}, and the constructor of {type(original).__qualname__} does not make it"
+    return None
 
 
 def _difference(a: Any, b: Any, place: str = "") -> str | None:
@@ -150,15 +161,13 @@ def _difference(a: Any, b: Any, place: str = "") -> str | None:
 
 
 def _compare_constructed(encoder: Encoder, again: Encoder) -> None:
-    """Compare what constructors have made: its type, and the code of functions."""
-    pairs = zip(encoder.left_to_constructors, again.left_to_constructors, strict=False)
-    for (original, refused), (made, refused_again) in pairs:
-        for name in refused:
-            before, after = getattr(original, name), getattr(made, name, None)
-            codes = [getattr(each, "__code__", None) for each in (before, after)]
-            same_code = codes[0] is codes[1] or None not in codes and is_same_code(*codes)
-            if refused.keys() != refused_again.keys() or type(before) is not type(after) or not same_code:
-                raise NotPlain(f"{type(original).__qualname__}.{name} is not what its constructor makes")
+    """Compare what constructors have made with what it was when it was saved."""
+    pairs = list(zip(encoder.left_to_constructors, again.left_to_constructors, strict=False))
+    counterparts = {id(original): made for (original, _), (made, _) in pairs}
+    for (original, refused), (made, _) in pairs:
+        for name, reason in refused.items():
+            if not is_alike(getattr(original, name), getattr(made, name, None), counterparts):
+                raise NotPlain(f"{reason}, and is not as the constructor of {type(original).__qualname__} makes it")
 
 
 def _compare_defined(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -169,15 +178,17 @@ def _compare_defined(before: Mapping[str, Any], after: Mapping[str, Any]) -> Non
 
 
 def _prompts(program: dspy.Module) -> list[Any]:
-    """What each predictor would send, with its fields' names for values."""
+    """What each predictor would send, but for the inputs; in parts, which nobody's callbacks hear of."""
     adapter = dspy.ChatAdapter()
-    return [adapter.format(p.signature, p.demos, _placeholders(p.signature)) for p in program.predictors()]
-
-
-def _placeholders(signature: type[dspy.Signature]) -> dict[str, Any]:
-    # A history is no text: its messages become turns of their own.
-    fields = signature.input_fields.items()
-    return {name: f"<{name}>" for name, field in fields if field.annotation is not dspy.History}
+    return [
+        (
+            adapter.format_field_description(predictor.signature),
+            adapter.format_field_structure(predictor.signature),
+            adapter.format_task_description(predictor.signature),
+            adapter.format_demos(predictor.signature, predictor.demos),
+        )
+        for predictor in program.predictors()
+    ]
 
 
 def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:

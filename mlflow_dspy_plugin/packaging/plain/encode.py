@@ -131,16 +131,22 @@ class Encoder:
         if constructors.dumps_itself(obj):
             state = self.scrubber.scrub(obj.dump_state(), where)
             return {KIND: "dumped", "class": self._path(cls, where), "state": self.encode(state, where)}
+        if isinstance(obj, tuple) and hasattr(cls, "_fields"):
+            values = self.scrubber.reduce(obj)[1][1:]
+            items = [self.encode(item, f"{where}.{name}") for name, item in zip(cls._fields, values, strict=True)]
+            return {KIND: "named_tuple", "class": self._path(cls, where), "items": items}
         interpreter = programs_seam.interpreter_arguments(obj)
         if interpreter is not None:
             return {KIND: "interpreter", "arguments": self.encode(interpreter, where)}
         if not programs_seam.is_part_of_program(cls) and not is_definition(cls):
             raise NotPlain(f"{where} is a {cls.__module__}.{cls.__qualname__}, which is no plain data")
-        path = self._path(cls, where)
+        path = path_of(cls)
+        # A class that cannot be imported may be described by what it holds.
+        named = self._path(cls, where) if path or is_definition(cls) else self.encode(cls, where)
         state = self._state(obj, where)
         if not isinstance(state, dict):
-            return {KIND: "object", "class": path, "state": self.encode(state, where)}
-        return self._of_attributes(obj, node, path, state, where)
+            return {KIND: "object", "class": named, "state": self.encode(state, where)}
+        return self._of_attributes(obj, node, named, state, where)
 
     def _state(self, obj: Any, where: str) -> Any:
         try:
@@ -151,7 +157,7 @@ class Encoder:
             raise NotPlain(f"{where} is {_describe(obj)}, which is more than its attributes")
         return {} if reduced[2] is None else reduced[2]
 
-    def _of_attributes(self, obj: Any, node: Node, path: str, state: dict[str, Any], where: str) -> dict[str, Any]:
+    def _of_attributes(self, obj: Any, node: Node, named: Any, state: dict[str, Any], where: str) -> dict[str, Any]:
         remade = programs_seam.remade_attributes(obj)
         attributes: dict[str, Any] = {}
         refused: dict[str, NotPlain] = {}
@@ -162,7 +168,7 @@ class Encoder:
                 attributes[name] = self.encode(value, f"{where}.{name}")
             except NotPlain as reason:
                 refused[name] = reason
-        body = {KIND: "object", "class": path, "state": attributes}
+        body = {KIND: "object", "class": named, "state": attributes}
         if not refused:
             return body
         if not constructors.may_be_constructed(type(obj)):
@@ -171,6 +177,8 @@ class Encoder:
             body["arguments"] = self._arguments(obj, where)
         except NotPlain:
             raise next(iter(refused.values())) from None
+        # What was withheld the constructor may find where the model loads.
+        body["state"] = {name: node for name, node in attributes.items() if not _is_withheld(state[name], obj, name)}
         self.left_to_constructors.append((obj, refused))
         return body
 
@@ -178,7 +186,12 @@ class Encoder:
         """What its constructor has to be given, read from the attributes of the same names."""
         arguments = constructors.constructor_arguments(obj, where)
         scrubbed = self.scrubber.scrub_state(arguments, obj)
-        return {name: self.encode(value, f"{where}.{name}") for name, value in scrubbed.items()}
+        given = {name: value for name, value in scrubbed.items() if not _is_withheld(value, obj, name)}
+        return {name: self.encode(value, f"{where}.{name}") for name, value in given.items()}
+
+
+def _is_withheld(scrubbed: Any, obj: Any, name: str) -> bool:
+    return scrubbed is None and getattr(obj, name, None) is not None
 
 
 def _describe(value: Any) -> str:

@@ -27,6 +27,7 @@ class LiveClasses:
 
     def __init__(self, parsed: Mapping[str, Any], shared: Mapping[int, dict[str, Any]]) -> None:
         self._shared = shared
+        self._keys: dict[int, Any] = {}
         self._definitions = json.dumps(parsed["definitions"], sort_keys=True)
 
     def remember(self, node: dict[str, Any], cls: type) -> None:
@@ -47,17 +48,25 @@ class LiveClasses:
         return {} if None in found.values() else found
 
     def _key(self, node: dict[str, Any]) -> str:
-        return hashlib.sha256(json.dumps(self._spelled_out(node), sort_keys=True).encode()).hexdigest()
+        return self._told(node)["node"]
 
     def _key_of_definition(self, name: str) -> str:
         return hashlib.sha256(f"{name} {self._definitions}".encode("utf-8", "surrogatepass")).hexdigest()
 
-    def _spelled_out(self, value: Any) -> Any:
-        """A node without ids, and with what they refer to: classes do not hold themselves."""
+    def _told(self, value: Any) -> Any:
+        """A value with the digests of its nodes, without ids: references tell the same as what they refer to."""
         if isinstance(value, list):
-            return [self._spelled_out(item) for item in value]
+            return [self._told(item) for item in value]
         if not isinstance(value, dict):
             return value
         if value.get(KIND) == "ref":
-            return self._spelled_out(self._shared[value["id"]])
-        return {key: self._spelled_out(item) for key, item in value.items() if key != "id" or KIND not in value}
+            return self._told_once(value["id"])
+        parts = {key: self._told(item) for key, item in value.items() if key != "id" or KIND not in value}
+        return (
+            {"node": hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()} if KIND in value else parts
+        )
+
+    def _told_once(self, number: int) -> Any:
+        if number not in self._keys:
+            self._keys[number] = self._told(self._shared[number])
+        return self._keys[number]

@@ -28,7 +28,8 @@ SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "pattern": {"pattern": _TEXT, "flags": (int,)},
     "text": {"type": _TEXT, "text": _TEXT},
     # Objects.
-    "object": {"class": _TEXT, "state": _ANY, "arguments?": (dict,)},
+    "named_tuple": {"class": _TEXT, "items": _LIST},
+    "object": {"class": (str, dict), "state": _ANY, "arguments?": (dict,)},
     "interpreter": {"arguments": (dict,)},
     "dumped": {"class": _TEXT, "state": _ANY},
     "member": {"enum": (dict,), "name": _TEXT},
@@ -44,6 +45,7 @@ SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
     "literal": {"values": _LIST},
     "annotated": {"type": _ANY, "metadata": _LIST},
     "code": {"language": _TEXT},
+    "decision": {"of": _TEXT, "options": _LIST},
     "enum": {"name": _TEXT, "base": _TEXT, "members": _LIST},
     "model": {"name": _TEXT, "doc": _ANY, "config": (dict,), "fields": _LIST},
     "signature": {"name": _TEXT, "instructions": _TEXT, "fields": _LIST},
@@ -52,6 +54,7 @@ SHAPES: dict[str, dict[str, tuple[type, ...]]] = {
         "extra": _ANY,
         "constraints": (dict,),
         "texts": (dict,),
+        "remarks?": _LIST,
         "default?": _ANY,
     },
     # What source needs around it.

@@ -23,6 +23,8 @@ _STANDARD_TYPES = {
     "pathlib": {"Path", "PosixPath", "PurePath", "PurePosixPath"},
     "uuid": {"UUID"},
 }  # fmt: skip
+# Modules that take over the process that imports them.
+_SCRIPTS = {"dspy.primitives.local_interpreter_worker"}
 # Packages whose classes are no code of a user's.
 _DATA_PACKAGES = {"dspy", "pydantic"}
 
@@ -53,7 +55,7 @@ def is_allowed(path: str) -> bool:
         return False
     if parts[0] in sys.stdlib_module_names:
         return name in _STANDARD_TYPES.get(module, ())
-    return parts[0] != "__main__"
+    return "__main__" not in parts and module not in _SCRIPTS
 
 
 def is_data(path: str) -> bool:

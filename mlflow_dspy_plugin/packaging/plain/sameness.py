@@ -4,9 +4,10 @@ import dis
 import inspect
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from types import CodeType, FunctionType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
+import cloudpickle
 import pydantic
 
 # Of what Python makes of calls, how they are spelled depends on the imports in the same file.
@@ -26,6 +27,34 @@ def is_same_code(a: CodeType, b: CodeType) -> bool:
     if len(a.co_consts) != len(b.co_consts) or not all(map(_is_same_constant, a.co_consts, b.co_consts)):
         return False
     return _steps(a) == _steps(b)
+
+
+def is_alike(a: Any, b: Any, counterparts: Mapping[int, Any]) -> bool:
+    """Whether two objects without a plain form hold the same.
+
+    Args:
+        a: An object.
+        b: What was made in its place.
+        counterparts: What was made of the objects that they may refer to, by the id of these.
+    """
+    if id(a) in counterparts:
+        return counterparts[id(a)] is b
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, FunctionType):
+        return is_same_code(a.__code__, b.__code__) and is_alike(_bound_to(a), _bound_to(b), counterparts)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(is_alike(x, y, counterparts) for x, y in zip(a, b, strict=True))
+    try:
+        return cloudpickle.dumps(a) == cloudpickle.dumps(b)
+    except Exception:
+        # A lock or a connection: one is as good as another, and nothing else could be saved of it.
+        return True
+
+
+def _bound_to(function: FunctionType) -> list[Any]:
+    cells = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
+    return [function.__defaults__, *sorted((function.__kwdefaults__ or {}).items()), *cells, vars(function)]
 
 
 def difference(a: Any, b: Any) -> str | None:

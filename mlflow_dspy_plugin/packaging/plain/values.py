@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -25,9 +25,13 @@ _AS_TEXT: Mapping[type, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
     datetime: (datetime.isoformat, datetime.fromisoformat),
     date: (date.isoformat, date.fromisoformat),
     time: (time.isoformat, time.fromisoformat),
-    timedelta: (lambda value: repr(value.total_seconds()), lambda text: timedelta(seconds=float(text))),
+    timedelta: (
+        lambda value: f"{value.days} {value.seconds} {value.microseconds}",
+        lambda text: timedelta(*map(int, text.split())),
+    ),
     Decimal: (str, Decimal),
-    Fraction: (str, Fraction),
+    # Of a text with an exponent it would make a number that fills the memory.
+    Fraction: (str, lambda text: Fraction(*map(int, text.split("/")))),
     UUID: (str, UUID),
     PosixPath: (str, Path),
     PurePosixPath: (str, PurePosixPath),
@@ -54,13 +58,15 @@ def encode_value(value: Any, encode: Encode, where: str) -> dict[str, Any] | Non
         return {KIND: _CONTAINERS[cls], "items": [encode(item, f"{where}[{i}]") for i, item in enumerate(ordered)]}
     if cls is bytes:
         return {KIND: "bytes", "base64": _to_base64(value)}
+    if isinstance(value, (datetime, time)) and type(value.tzinfo) not in (timezone, type(None)):
+        raise NotPlain(f"{where} has the time zone {value.tzinfo!r}, which a text cannot say")
     if cls in _AS_TEXT:
         return {KIND: "text", "type": cls.__name__, "text": _AS_TEXT[cls][0](value)}
     if cls is re.Pattern and isinstance(value.pattern, str):
         return {KIND: "pattern", "pattern": value.pattern, "flags": value.flags}
     if isinstance(value, Enum):
         return {KIND: "member", "enum": encode(cls, where), "name": value.name}
-    if isinstance(value, (np.ndarray, np.generic)):
+    if cls is np.ndarray or isinstance(value, np.generic):
         return _encode_array(value, where)
     return None
 
@@ -69,7 +75,7 @@ def decode_value(node: dict[str, Any], decode: Decode) -> Any:
     """The value of a node of the kinds that `encode_value` makes, but for list and mapping."""
     kind = node[KIND]
     if kind == "bytes":
-        return base64.b64decode(node["base64"])
+        return _from_base64(node["base64"])
     if kind == "text":
         return _TEXT_TYPES[node["type"]](node["text"])
     if kind == "pattern":
@@ -77,7 +83,7 @@ def decode_value(node: dict[str, Any], decode: Decode) -> Any:
     if kind == "member":
         return decode(node["enum"])[node["name"]]
     if kind == "array":
-        flat = np.frombuffer(base64.b64decode(node["base64"]), dtype=np.dtype(node["dtype"]))
+        flat = np.frombuffer(_from_base64(node["base64"]), dtype=np.dtype(node["dtype"]))
         # A copy: what is made of a buffer cannot be written to.
         return flat.reshape(node["shape"]).copy() if node["shape"] is not None else flat[0]
     items = [decode(item) for item in node["items"]]
@@ -89,6 +95,10 @@ def _encode_array(array: Any, where: str) -> dict[str, Any]:
         raise NotPlain(f"{where} is a numpy array of Python objects")
     shape = list(array.shape) if isinstance(array, np.ndarray) else None
     return {KIND: "array", "dtype": array.dtype.str, "shape": shape, "base64": _to_base64(array.tobytes())}
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
 
 
 def _to_base64(data: bytes) -> str:
