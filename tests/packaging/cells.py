@@ -3,10 +3,12 @@
 import ast
 import linecache
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import pytest
 
 _FUTURE_ANNOTATIONS = 0x1000000
 
@@ -63,3 +65,11 @@ def _kernel() -> Callable[[str], Any]:
             exec(compile(module, filename, "exec", flags=flags[0], dont_inherit=True), names)
 
     return run
+
+
+@pytest.fixture
+def main() -> Iterator[Callable[..., dict[str, Any]]]:
+    """Runs cells in a new `__main__`, which is the old one again after the test."""
+    before = sys.modules["__main__"]
+    yield lambda *cells: run_cells(cells)
+    sys.modules["__main__"] = before

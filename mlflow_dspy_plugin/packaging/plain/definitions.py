@@ -29,6 +29,7 @@ from mlflow_dspy_plugin.packaging.plain.source import (
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 # What Python tells a module about itself.
 _OF_THE_MODULE = {"__cached__", "__doc__", "__file__", "__loader__", "__package__", "__spec__"}
+_IN_EVERY_MODULE = {"__annotations__", "__builtins__", "__name__"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Definitions:
         compiled = source.compile("<source>")
         if of_module := sorted(names_read(compiled) & _OF_THE_MODULE & namespace.keys()):
             raise NotPlain(f"{name} reads {of_module[0]}, which is another one where it loads")
-        known = namespace.keys() - _OF_THE_MODULE - {name, "__name__", "__builtins__"}
+        known = namespace.keys() - _OF_THE_MODULE - _IN_EVERY_MODULE - {name}
         now = names_read_at_definition(compiled) & known
         later = (names_read(compiled) | _types_in_texts(compiled, namespace)) & known
         hints = names_in_annotations(source.text) & known - now - later
@@ -121,6 +122,9 @@ class Definitions:
         where = f"{name} (used by {user})"
         if name in self._values:
             self._check_same(name, value, where)
+            if isinstance(value, ModuleType):
+                known = self._steps[name].body["value"]["submodules"]
+                known[:] = sorted({*known, *_submodules(value, name, text)})
             return
         node = None if is_definition(value) else _import_of(value, name, text)
         if node is None:

@@ -45,8 +45,7 @@ def write_document(program: dspy.Module | None, settings: dict[str, Any], encode
     writer = Writer()
     written = _encode(program, settings, encoder, writer)
     data = json.dumps(written, ensure_ascii=False, indent=1).encode("utf-8", "surrogatepass")
-    parsed, audited = parse_document(data)
-    _prove(parsed, audited, program, encoder)
+    parsed, audited = _prove(data, program, encoder)
     _remember(LiveClasses(parsed, audited.nodes), encoder, writer)
     return data
 
@@ -121,9 +120,10 @@ def _encode(program: dspy.Module | None, settings: dict[str, Any], encoder: Enco
 # -- proof --------------------------------------------------------------------------------------
 
 
-def _prove(parsed: dict[str, Any], audited: Audit, program: dspy.Module | None, encoder: Encoder) -> None:
-    """Make what was written, and compare everything in it with the program that was given."""
+def _prove(data: bytes, program: dspy.Module | None, encoder: Encoder) -> tuple[dict[str, Any], Audit]:
+    """Parse and make what was written, and compare everything in it with the program that was given."""
     try:
+        parsed, audited = parse_document(data)
         # A constructor that asks a language model is not called for nothing.
         with dspy.context(lm=None):
             document = make_document(parsed, audited, reuse=False)
@@ -138,6 +138,7 @@ def _prove(parsed: dict[str, Any], audited: Audit, program: dspy.Module | None, 
     expected = Scrubber().scrub(_outcome(_prompts, program), "") if program is not None else []
     if program is not None and _outcome(_prompts, document.program) != expected:
         raise NotPlain("it does not come back as it was: it would send other prompts")
+    return parsed, audited
 
 
 def _reason(encoder: Encoder) -> str | None:

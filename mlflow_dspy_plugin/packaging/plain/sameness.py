@@ -13,6 +13,7 @@ import pydantic
 # Of what Python makes of calls, how they are spelled depends on the imports in the same file.
 _SPELLING = {"PUSH_NULL", "EXTENDED_ARG", "CACHE", "NOP"}
 _SPELLED_ALIKE = {"LOAD_METHOD": "LOAD_ATTR", "CALL_METHOD": "CALL_FUNCTION"}
+_TOLD_BY = ("co_name", "co_flags", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_names", "co_varnames")
 _NAMED = {*dis.hasname}
 _JUMPS = {*dis.hasjrel, *dis.hasjabs}
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
@@ -21,11 +22,11 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 
 def is_same_code(a: CodeType, b: CodeType) -> bool:
     """Whether two pieces of code do the same, wherever they were read from."""
-    if (a.co_name, a.co_names, a.co_varnames) != (b.co_name, b.co_names, b.co_varnames):
+    if any(getattr(a, name) != getattr(b, name) for name in _TOLD_BY):
         return False
     if len(a.co_consts) != len(b.co_consts) or not all(map(_is_same_constant, a.co_consts, b.co_consts)):
         return False
-    return a.co_code == b.co_code or list(_steps(a)) == list(_steps(b))
+    return _steps(a) == _steps(b)
 
 
 def is_alike(a: Any, b: Any, counterparts: Mapping[int, Any]) -> bool:
@@ -130,8 +131,24 @@ def _is_same_constant(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b
 
 
-def _steps(code: CodeType) -> Iterator[tuple[str, Any]]:
-    for step in dis.get_instructions(code):
+def _steps(code: CodeType) -> list[tuple[Any, ...]]:
+    """What code does, step by step, with the numbers of steps for places in it, and which of them handle errors."""
+    bytecode = dis.Bytecode(code)
+    numbers: dict[int, int] = {}
+    kept = []
+    for step in bytecode:
+        numbers[step.offset] = len(kept)
         if step.opname not in _SPELLING:
-            argument = step.argval if step.opcode in _NAMED else None if step.opcode in _JUMPS else step.arg
-            yield _SPELLED_ALIKE.get(step.opname, step.opname), argument
+            kept.append(step)
+    steps: list[tuple[Any, ...]] = [
+        (_SPELLED_ALIKE.get(step.opname, step.opname), _argument(step, numbers)) for step in kept
+    ]
+    # Python 3.11 and later keep them apart.
+    guarded = getattr(bytecode, "exception_entries", ())
+    return steps + [(*(numbers.get(o, len(kept)) for o in (e.start, e.end, e.target)), e.depth) for e in guarded]
+
+
+def _argument(step: dis.Instruction, numbers: Mapping[int, int]) -> Any:
+    if step.opcode in _NAMED:
+        return step.argval
+    return numbers.get(step.argval) if step.opcode in _JUMPS else step.arg
