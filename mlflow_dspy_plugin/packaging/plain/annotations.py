@@ -92,6 +92,8 @@ def _encode_class(cls: Any, encode: Encode, where: str) -> dict[str, Any]:
             "config": encode(dict(cls.model_config), where),
             "fields": encode_fields(cls, encode, where),
         }
+    if "<locals>" in cls.__qualname__:
+        raise NotPlain(f"{where} is {cls.__qualname__}, which was defined inside of a function")
     raise NotPlain(f"{where} is the class {cls.__qualname__}, which cannot be imported from {cls.__module__!r}")
 
 

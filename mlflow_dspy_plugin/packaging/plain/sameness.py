@@ -114,8 +114,20 @@ def _told_by(cls: type) -> dict[str, Any]:
 def _is_same(a: Any, b: Any) -> bool:
     if _is_constant(a):
         return type(a) is type(b) and bool(a == b)
-    codes = [[function.__code__ for function in _functions_behind(each)] for each in (a, b)]
-    return len(codes[0]) == len(codes[1]) and all(map(is_same_code, *codes))
+    functions = [list(_functions_behind(each)) for each in (a, b)]
+    return len(functions[0]) == len(functions[1]) and all(map(_is_same_function, *functions))
+
+
+def _is_same_function(a: FunctionType, b: FunctionType) -> bool:
+    bound = [[each for each in _named(function) if _is_constant(each)] for function in (a, b)]
+    return is_same_code(a.__code__, b.__code__) and bound[0] == bound[1]
+
+
+def _named(function: FunctionType) -> list[Any]:
+    """What a function has by name: defaults, and attributes that were set; not if dataclasses have made it of text."""
+    if function.__code__.co_filename == "<string>":
+        return []
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items(), *vars(function).items()]
 
 
 def _is_constant(value: Any) -> bool:
