@@ -139,9 +139,9 @@ PLACE = r"program\.held\.inner\[0\] "
 REASONS = {
     "lambda": (lambda: lambda: 1, PLACE + "is a lambda"),
     "closure": (closure, PLACE + ".*closure.*inside, which was defined inside of a function"),
-    "class": (local_class, PLACE + "is the class .*Local, which cannot be imported from"),
-    "object of such a class": (lambda: local_class()(), PLACE + "is the class .*Local, which cannot be imported"),
-    "model with a validator": (local_model, PLACE + "is the class .*Model, which cannot be imported"),
+    "class": (local_class, PLACE + "is .*Local, which was defined inside of a function"),
+    "object of such a class": (lambda: local_class()(), PLACE + "is .*Local, which was defined inside of a function"),
+    "model with a validator": (local_model, PLACE + "is .*Model, which was defined inside of a function"),
     "lock": (threading.Lock, PLACE + "is a _thread.lock, which is no plain data"),
     "file": (io.BytesIO, PLACE + "is a _io.BytesIO, which is no plain data"),
     "module": (lambda: threading, PLACE + "is the module threading"),
