@@ -14,6 +14,7 @@ from mlflow_dspy_plugin.packaging.plain.encode import Encoder
 from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
 from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain, Writer
 from mlflow_dspy_plugin.packaging.plain.source import is_same_code
+from mlflow_dspy_plugin.packaging.scrubber import Scrubber
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,9 @@ def _compare_constructed(encoder: Encoder, again: Encoder) -> None:
 def _prompts(program: dspy.Module) -> list[Any]:
     """What each predictor would send, with its fields' names for values."""
     adapter = dspy.ChatAdapter()
-    return [adapter.format(p.signature, p.demos, _placeholders(p.signature)) for p in program.predictors()]
+    prompts = [adapter.format(p.signature, p.demos, _placeholders(p.signature)) for p in program.predictors()]
+    # What was left out of one is left out of both.
+    return Scrubber().scrub(prompts, "", named=False)
 
 
 def _placeholders(signature: type[dspy.Signature]) -> dict[str, Any]:
