@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any
 
-from mlflow_dspy_plugin.packaging.code_secrets import all_code, refuse_secrets, refuse_secrets_in_source
+from mlflow_dspy_plugin.packaging.code_secrets import (
+    all_code,
+    refuse_secret_values,
+    refuse_secrets,
+    refuse_secrets_in_source,
+)
 from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Encode, Node, NotPlain
 from mlflow_dspy_plugin.packaging.plain.source import (
     functions_of,
@@ -95,6 +100,7 @@ class Definitions:
             return
         value = namespace[name]
         where = f"{name} (used by {user})"
+        refuse_secret_values([(name, value)], f"The source of {user}")
         node = None if is_definition(value) else _import_of(value, name, text)
         node = node or self._encode(value, where)
         if name not in self._values:
