@@ -100,6 +100,30 @@ def save_model(
         SecretError: If a secret sits where it cannot be left out.
         ModelFolderError: If the folder exists and is not empty.
     """
+    _save(**locals())
+
+
+def _save(
+    *,
+    model: dspy.Module | str | Path,
+    path: str | Path,
+    task: str | None,
+    model_config: dict[str, Any] | str | Path | None,
+    code_paths: list[str] | None,
+    mlflow_model: Model | None,
+    conda_env: dict[str, Any] | str | None,
+    signature: ModelSignature | None,
+    input_example: ModelInputExample | None,
+    pip_requirements: list[str] | str | None,
+    extra_pip_requirements: list[str] | str | None,
+    metadata: dict[str, Any] | None,
+    resources: str | Path | list[Resource] | None,
+    use_dspy_model_save: bool,
+    infer_code_paths: bool,
+    serialization_format: Literal["json", "cloudpickle"] | None,
+    compiled_state: dspy.Module | dict[str, Any] | str | Path | None,
+) -> dict[str, str]:
+    """Do what `save_model` says; returns the secrets that were left out, by the words that name them."""
     config = read_model_config(model_config)
     check_task(task)
     check_signature(signature)
@@ -125,6 +149,9 @@ def save_model(
         contents = write_contents(code or program, settings, folder, serialization_format, use_dspy_model_save)
         needs = needs_of(program, settings)
         served = model_folder.Served(scrubber.scrub(config, "model_config"), streams(fields.outputs) and task is None)
+        mlflow_seam.write_environment(
+            folder, requirements_of(needs), conda_env, pip_requirements, extra_pip_requirements, scrubber.scrub
+        )
         left_out = {**contents.left_out, **scrubber.left_out}
         section = {
             names.KEY_CODE: ship_code(folder, code_paths, needs.own if infer_code_paths else ()),
@@ -136,12 +163,11 @@ def save_model(
             **model_folder.fields_section(fields, task),
         }
         model_folder.add_flavors(mlflow_model, folder, section, served)
-        mlflow_seam.write_environment(
-            folder, requirements_of(needs), conda_env, pip_requirements, extra_pip_requirements
-        )
         mlflow_model.save(str(folder / MLMODEL_FILE_NAME))
-        model_folder.check_no_secret_below(folder, {**contents.secrets, **scrubber.known_secrets()})
+        secrets = {**contents.secrets, **scrubber.known_secrets()}
+        model_folder.check_no_secret_below(folder, secrets)
     model_folder.report_left_out(left_out)
+    return secrets
 
 
 def log_model(
@@ -211,18 +237,20 @@ def log_model(
     with tempfile.TemporaryDirectory() as parent:
         # Saved first and on its own: what is refused is refused before a model is registered.
         saved = Path(parent, "model")
-        save_model(
-            dspy_model,
-            saved,
+        secrets = _save(
+            model=dspy_model,
+            path=saved,
             task=task,
             model_config=model_config,
             code_paths=code_paths,
+            mlflow_model=None,
             conda_env=conda_env,
             signature=signature,
             input_example=input_example,
             pip_requirements=pip_requirements,
             extra_pip_requirements=extra_pip_requirements,
             metadata=metadata,
+            resources=resources,
             use_dspy_model_save=use_dspy_model_save,
             infer_code_paths=infer_code_paths,
             serialization_format=serialization_format,
@@ -230,6 +258,10 @@ def log_model(
         )
         scrubber = Scrubber()
         params, tags = scrubber.scrub(params, "params"), scrubber.scrub(tags, "tags")
+        stored = (name, artifact_path, registered_model_name, model_type, params, tags)
+        model_folder.check_texts(
+            stored, "the name, params or tags of the model", {**secrets, **scrubber.known_secrets()}
+        )
         model_folder.report_left_out(scrubber.left_out)
         return Model.log(
             artifact_path=artifact_path,
