@@ -1,12 +1,13 @@
-"""Refuses secrets in code that travels by value: there is no way to leave them out of it."""
+"""Refuses secrets in code that travels: there is no way to leave them out of it."""
 
 import ast
 import contextlib
 import inspect
 import itertools
+import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from types import CodeType, FunctionType
 from typing import Any
@@ -16,7 +17,19 @@ import pydantic
 
 from mlflow_dspy_plugin.errors import SecretError
 from mlflow_dspy_plugin.packaging.scrubber import Scrubber
-from mlflow_dspy_plugin.redaction import is_distinctive, secret_texts
+from mlflow_dspy_plugin.redaction import (
+    environment_secrets,
+    is_distinctive,
+    is_placeholder,
+    is_secret_name,
+    is_written_in,
+    secret_texts,
+)
+
+# Functions and methods that take the name of a variable and its value.
+_OF_ENVIRONMENT = {"get", "getenv", "setdefault", "setenv"}
+# `# api_key = "..."`
+_IN_COMMENT = re.compile(r"#.*?\b([\w.-]+)[\"']?\]?\s*[:=]\s*[\"'](\S+)[\"']")
 
 
 def travels_by_value(code: type | FunctionType) -> bool:
@@ -38,30 +51,31 @@ def refuse_secrets(code: type | FunctionType) -> None:
     # The members of an enum are labels, and one may well be called TOKEN.
     named = not (isinstance(code, type) and issubclass(code, Enum))
     carried = _of_class(code) if isinstance(code, type) else _of_function(code)
-    for name, value in itertools.chain(carried, _named_in_source(code)):
-        scrubber = Scrubber()
-        scrubber.scrub_attribute(value, name, "", named)
-        if scrubber.left_out:
-            place = min(scrubber.left_out).lstrip(".")
-            raise SecretError(
-                f"{code.__module__}.{code.__qualname__} carries a secret in its code (in {place}), "
-                "which would be saved with the program. Nothing was saved. Read it from the "
-                "environment where it is used."
-            )
+    refuse_secret_values(
+        itertools.chain(carried, _named_in_source(code)), f"{code.__module__}.{code.__qualname__}", named
+    )
 
 
-def refuse_secret(value: Any, name: str, what: str) -> None:
-    """Refuse a value that goes with code under a name, if it is or holds a secret.
+def refuse_secret_values(values: Iterable[tuple[str, Any]], what: str, named: bool = True) -> None:
+    """Refuse values that code carries with it, by their names.
+
+    Args:
+        values: The names and the values.
+        what: The code, for the error.
+        named: Whether the names tell what is secret.
 
     Raises:
-        SecretError: Naming what it is, never the value.
+        SecretError: Naming the code and the variable, never the value.
     """
     scrubber = Scrubber()
-    scrubber.scrub_attribute(value, name, "")
-    if scrubber.left_out:
+    for name, value in values:
+        scrubber.scrub_attribute(value, name, "", named)
+    places = {**{place: variable for variable, place in scrubber.kept.items()}, **scrubber.left_out}
+    for place, variable in sorted(places.items()):
+        which = f", the value of the environment variable {variable}," if variable else ","
         raise SecretError(
-            f"{what} is or holds a secret (in {min(scrubber.left_out).lstrip('.')}), which would be saved with the "
-            "program's code. Nothing was saved. Read it from the environment where it is used."
+            f"{what} carries a secret in its code (in {place.lstrip('.')}){which} which would be saved with the "
+            "program. Nothing was saved. Read it from the environment where it is used."
         )
 
 
@@ -75,19 +89,27 @@ def refuse_secrets_in_source(text: str, what: str) -> None:
     Raises:
         SecretError: Naming what it is, never the value.
     """
-    # In code, `user:{password}@host` names a variable.
-    formed = any("{" not in found for found in secret_texts(text))
-    if formed or any(_is_secret(name, value) for name, value in _named_in(text)):
+    named = any(is_secret_name(name) for name, _ in itertools.chain(_named_in(text), _named_in_comments(text)))
+    refuse_secret_texts(text, what, named)
+
+
+def refuse_secret_texts(text: str, what: str, named: bool = False) -> None:
+    """Refuse a text that holds what looks like a secret, or the value of a secret environment variable.
+
+    Args:
+        text: Any text.
+        what: What it is, for the error.
+        named: Whether a secret was found in it already, by a name.
+
+    Raises:
+        SecretError: Naming what it is, never the value.
+    """
+    data = text.encode(errors="surrogatepass")
+    if named or any(secret_texts(text)) or any(is_written_in(data, value) for value in environment_secrets().values()):
         raise SecretError(
             f"{what} holds a text that looks like a secret, and would be saved with the program. Nothing was saved. "
             "Read it from the environment where it is used."
         )
-
-
-def _is_secret(name: str, value: str) -> bool:
-    scrubber = Scrubber()
-    scrubber.scrub_attribute(value, name, "")
-    return bool(scrubber.left_out)
 
 
 def _of_class(cls: type) -> Iterator[tuple[str, Any]]:
@@ -123,8 +145,8 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _named_in_source(code: type | FunctionType) -> Iterator[tuple[str, str]]:
     """Texts that the source gives to a name, as in `dspy.LM(model, api_key="...")`; short ones are rather labels."""
-    if code.__module__.split(".")[0] == "dspy":
-        # A signature made of a text: DSPy's file would be searched for it, which takes long.
+    if isinstance(code, type) and issubclass(code, dspy.Signature):
+        # It names fields, and does nothing.
         return
     with contextlib.suppress(OSError, TypeError):
         # Of code that was typed in, or made, there is no source to look at.
@@ -140,20 +162,44 @@ def _named_in(text: str) -> Iterator[tuple[str, str]]:
     except (SyntaxError, ValueError):
         return
     for name, value in itertools.chain.from_iterable(map(_named_values, ast.walk(tree))):
-        if isinstance(value, ast.Constant) and isinstance(value.value, str) and is_distinctive(value.value):
-            yield name, value.value
+        text = value.value if isinstance(value, ast.Constant) else None
+        text = text.decode(errors="ignore") if isinstance(text, bytes) else text
+        if isinstance(text, str) and is_distinctive(text) and not is_placeholder(text):
+            yield name, text
+
+
+def _named_in_comments(text: str) -> Iterator[tuple[str, str]]:
+    """The same in code that was commented out."""
+    for name, value in _IN_COMMENT.findall(text):
+        if is_distinctive(value) and not is_placeholder(value):
+            yield name, value
 
 
 def _named_values(node: ast.AST) -> list[tuple[str, ast.expr]]:
-    """The values that one piece of source gives to names: an argument, a variable, the keys of a dict."""
+    """The values that one piece of source gives to names: an argument, a default, a variable, the keys of a dict."""
     if isinstance(node, ast.keyword) and node.arg:
         return [(node.arg, node.value)]
     if isinstance(node, ast.Assign):
-        return [(getattr(t, "id", None) or getattr(t, "attr", ""), node.value) for t in node.targets]
+        return [(_name_of(target), node.value) for target in node.targets]
+    if isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+        return [(_name_of(node.target), node.value)]
     if isinstance(node, ast.Dict):
-        keys = [str(key.value) if isinstance(key, ast.Constant) else "" for key in node.keys]
-        return list(zip(keys, node.values, strict=True))
+        return [(_name_of(key), value) for key, value in zip(node.keys, node.values, strict=True)]
+    if isinstance(node, ast.arguments):
+        positional, keyword = [*node.posonlyargs, *node.args], zip(node.kwonlyargs, node.kw_defaults, strict=True)
+        with_default = [*zip(positional[len(positional) - len(node.defaults) :], node.defaults, strict=True), *keyword]
+        return [(argument.arg, default) for argument, default in with_default if default is not None]
+    if isinstance(node, ast.Call) and _name_of(node.func) in _OF_ENVIRONMENT and len(node.args) == 2:
+        return [(_name_of(node.args[0]), node.args[1])]
     return []
+
+
+def _name_of(node: ast.expr | None) -> str:
+    """What a variable, an attribute, a key or what stands under a key is called."""
+    node = node.slice if isinstance(node, ast.Subscript) else node
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    return getattr(node, "id", None) or getattr(node, "attr", "")
 
 
 def all_code(code: CodeType) -> Iterator[CodeType]:

@@ -10,6 +10,7 @@ import dspy
 from mlflow_dspy_plugin.errors import InputError, ProgramError
 from mlflow_dspy_plugin.packaging.plain.constructors import constructor_arguments, constructor_parameters
 from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
+from mlflow_dspy_plugin.redaction import redact_text
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def try_out(program: dspy.Module, model_config: Mapping[str, Any] | None) -> Non
     if unknown := _unknown(program, config):
         _logger.warning(
             "model_config has %s, which the constructor of %s does not take: stored, but without effect.",
-            ", ".join(map(repr, unknown)),
+            redact_text(", ".join(map(repr, unknown))),
             type(program).__name__,
         )
     if not _is_dspys(type(program)):

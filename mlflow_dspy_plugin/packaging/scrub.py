@@ -19,7 +19,7 @@ import cloudpickle
 from mlflow_dspy_plugin.errors import ProgramError, SecretError
 from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets, travels_by_value
 from mlflow_dspy_plugin.packaging.states import StateScrubber
-from mlflow_dspy_plugin.redaction import environment_secrets
+from mlflow_dspy_plugin.redaction import environment_secrets, is_written_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,17 +72,12 @@ def check_bytes(data: bytes, where: str, secrets: Mapping[str, str]) -> None:
     """
     variables = {f"the environment variable {n}": v for n, v in environment_secrets().items()}
     for name, value in {**secrets, **variables}.items():
-        if _longest_line(value).encode() in data:
+        if is_written_in(data, value):
             raise SecretError(
                 f"The value of {name} would be saved in {where}. Nothing was saved. Read it where "
                 "it is used instead of keeping it in an attribute, a closure, a global or a "
                 "constant of the program, or in what is saved beside it."
             )
-
-
-def _longest_line(secret: str) -> str:
-    """JSON and YAML write line breaks in ways of their own."""
-    return max(secret.splitlines(), key=len)
 
 
 class _ScrubbingPickler(cloudpickle.Pickler):
@@ -96,12 +91,17 @@ class _ScrubbingPickler(cloudpickle.Pickler):
         if isinstance(obj, (type, FunctionType)):
             if travels_by_value(obj):
                 refuse_secrets(obj)
-            return super().reducer_override(obj)
+            reduced = super().reducer_override(obj)
+            return self._scrub_class(obj, *reduced) if isinstance(obj, type) and isinstance(reduced, tuple) else reduced
         if isinstance(obj, ContextVar) and (place := _place_in_dspy(obj)):
             return getattr, place
         if type(obj) in self.dispatch_table or type(obj) in dispatch_table:
             return NotImplemented
         return self.scrubber.reduce(obj)
+
+    def _scrub_class(self, cls: type, make: Any, args: Any, state: Any = None, *rest: Any) -> tuple[Any, ...]:
+        """What is said of the fields of a class stands in what pydantic has made of it, too."""
+        return (make, args, self.scrubber.scrub(state, cls.__qualname__, named=False), *rest)
 
 
 def _place_in_dspy(variable: ContextVar[Any]) -> tuple[ModuleType, str] | None:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import SchemaSerializer, SchemaValidator
 
 from mlflow_dspy_plugin.packaging.scrubber import Scrubber
+from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name
 
 # What DSPy objects remember of past calls or of the process, by the class that does; each of these
 # lists is saved empty. A module of the user's may hold something else under such a name.
@@ -21,6 +22,8 @@ _FORGOTTEN = {
 }
 # What speaks of fields, where names tell nothing: a field may well be called "token".
 _DATA = (dspy.Example, FieldInfo, SchemaSerializer, SchemaValidator)
+# What a tool says of its arguments, where names tell nothing either; only the defaults are values.
+_SAID_OF_ARGUMENTS = {"args", "arg_desc", "arg_types"}
 # Parts of an object's state that hold attributes themselves.
 _ATTRIBUTES = {"__dict__", "__pydantic_extra__", "__pydantic_private__"}
 
@@ -89,14 +92,26 @@ class StateScrubber(Scrubber):
             return self._scrub_values([f.name for f in dataclasses.fields(obj)], state, path, named)
         if type(state) is not dict:
             return self.scrub(state, path, named)
-        return {
-            key: []
-            if _is_forgotten(obj, key, value)
-            else self._scrub_state(value, obj, path, named)
-            if key in _ATTRIBUTES
-            else self.scrub_attribute(value, str(key), path, named)
-            for key, value in state.items()
-        }
+        return {key: self._scrub_part(key, value, obj, path, named) for key, value in state.items()}
+
+    def _scrub_part(self, key: Any, value: Any, obj: Any, path: str, named: bool) -> Any:
+        if _is_forgotten(obj, key, value):
+            return []
+        if key in _ATTRIBUTES:
+            return self._scrub_state(value, obj, path, named)
+        if isinstance(obj, dspy.Tool) and key in _SAID_OF_ARGUMENTS:
+            return self._scrub_schemas(value, f"{path}.{key}")
+        if self.is_secret(obj) and not _is_dspys(obj):
+            return self.withhold(value, f"{path}.{key}")
+        return self.scrub_attribute(value, str(key), path, named)
+
+    def _scrub_schemas(self, schemas: Any, path: str) -> Any:
+        kept = self.scrub(schemas, path, named=False)
+        for name, schema in (kept or {}).items():
+            default = schema.get("default") if isinstance(schema, dict) else None
+            if is_secret_name(name) and isinstance(default, str) and is_distinctive(default):
+                schema["default"] = self.withhold(schema["default"], f"{path}.{name}.default")
+        return kept
 
 
 def is_made_of_state(reduced: Any) -> bool:
@@ -107,6 +122,11 @@ def is_made_of_state(reduced: Any) -> bool:
         and len(reduced[1]) == 1
         and not any(part is not None for part in reduced[3:])
     )
+
+
+def _is_dspys(obj: Any) -> bool:
+    """Whether it is a part of a program, such as a predictor that is called `find_passwords`, rather than a value."""
+    return any(cls.__module__.split(".")[0] == "dspy" for cls in type(obj).__mro__)
 
 
 def _is_forgotten(obj: Any, name: str, value: Any) -> bool:

@@ -10,7 +10,7 @@ GROUND = {"names", "errors", "redaction", "boundary", "seams"}
 # A room -> the rooms below it.
 FLOORS = {
     "names": set(),
-    "errors": set(),
+    "errors": {"redaction"},
     "redaction": set(),
     "boundary": {"names", "seams"},
     "progress": set(),

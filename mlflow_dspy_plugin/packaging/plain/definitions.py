@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow_dspy_plugin.packaging.code_secrets import (
     all_code,
-    refuse_secret,
+    refuse_secret_values,
     refuse_secrets,
     refuse_secrets_in_source,
 )
@@ -128,7 +128,7 @@ class Definitions:
             return
         node = None if is_definition(value) else _import_of(value, name, text)
         if node is None:
-            refuse_secret(value, name, where)
+            refuse_secret_values([(name, value)], f"The source of {user}")
             node = self._encode(value, where)
         if name not in self._values:
             # Encoding a definition under its own name has added it.

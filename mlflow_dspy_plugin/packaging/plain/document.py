@@ -135,8 +135,7 @@ def _prove(data: bytes, program: dspy.Module | None, encoder: Encoder) -> tuple[
         raise NotPlain(_reason(encoder) or f"it does not come back as it was: it differs in{place}")
     _compare_constructed(encoder, again)
     _compare_defined(encoder.definitions.defined(), again.definitions.defined())
-    expected = Scrubber().scrub(_outcome(_prompts, program), "") if program is not None else []
-    if program is not None and _outcome(_prompts, document.program) != expected:
+    if program is not None and _outcome(_prompts, document.program) != _outcome(_prompts, program):
         raise NotPlain("it does not come back as it was: it would send other prompts")
     return parsed, audited
 
@@ -180,7 +179,7 @@ def _compare_defined(before: Mapping[str, Any], after: Mapping[str, Any]) -> Non
 def _prompts(program: dspy.Module) -> list[Any]:
     """What each predictor would send, but for the inputs; in parts, which nobody's callbacks hear of."""
     adapter = dspy.ChatAdapter()
-    return [
+    prompts = [
         (
             adapter.format_field_description(predictor.signature),
             adapter.format_field_structure(predictor.signature),
@@ -189,6 +188,8 @@ def _prompts(program: dspy.Module) -> list[Any]:
         )
         for predictor in program.predictors()
     ]
+    # What was left out of one is left out of both.
+    return Scrubber().scrub(prompts, "", named=False)
 
 
 def _outcome(function: Callable[[Any], Any], argument: Any) -> Any:

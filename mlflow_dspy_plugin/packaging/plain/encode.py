@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from mlflow_dspy_plugin.errors import SecretError
 from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets
 from mlflow_dspy_plugin.packaging.plain import constructors
 from mlflow_dspy_plugin.packaging.plain.annotations import encode_annotation, is_annotation
@@ -17,6 +18,7 @@ from mlflow_dspy_plugin.packaging.plain.signatures import encode_field, encode_s
 from mlflow_dspy_plugin.packaging.plain.source import is_definition
 from mlflow_dspy_plugin.packaging.plain.values import encode_value, is_scalar
 from mlflow_dspy_plugin.packaging.states import StateScrubber, is_made_of_state
+from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams import programs as programs_seam
 
 # What nobody can tell from its copy.
@@ -52,7 +54,7 @@ class Encoder:
             SecretError: If a secret is part of code that would travel.
         """
         if is_scalar(value):
-            return value
+            return self._checked(value, where)
         if id(value) in self._nodes:
             return self._met_again(value, where)
         node = Node()
@@ -77,7 +79,7 @@ class Encoder:
     def _met_again(self, value: Any, where: str) -> Node:
         node = self._nodes[id(value)][1]
         if node.body is None and (isinstance(value, (type, tuple, frozenset))):
-            raise NotPlain(f"{where} is {value!r:.60}, which holds itself")
+            raise NotPlain(f"{where} is a {type(value).__name__}, which holds itself")
         node.shared = True
         return node
 
@@ -86,7 +88,7 @@ class Encoder:
             refuse_secrets(value)
             return encode_signature(value, self.encode, where)
         if isinstance(value, FieldInfo):
-            return encode_field(value, self.encode, where)
+            return encode_field(value, self._encode_data, where)
         if is_annotation(value):
             return self._annotation(value, where)
         if isinstance(value, ModuleType):
@@ -97,6 +99,19 @@ class Encoder:
             return self._function(value, where)
         body = encode_value(value, self.encode, where)
         return self._object(value, node, where) if body is None else body
+
+    def _encode_data(self, value: Any, where: str) -> Any:
+        """The node of what speaks of fields, where names tell nothing of secrets."""
+        return self.encode(self.scrubber.scrub(value, where, named=False), where)
+
+    def _checked(self, value: Any, where: str) -> Any:
+        """A scalar; one that looks like a secret here was met where it cannot be left out."""
+        if isinstance(value, str) and redact_text(value) != value:
+            raise SecretError(
+                f"{redact_text(where)} holds a text that looks like a secret, in a place where it cannot be left out. "
+                "Nothing was saved. Read it from the environment where it is used."
+            )
+        return value
 
     def _annotation(self, value: Any, where: str) -> dict[str, Any]:
         path = path_of(value) if isinstance(value, type) else None
