@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError, ProgramError, SecretError
-from mlflow_dspy_plugin.packaging.fields import Fields, check_fields, only_input
+from mlflow_dspy_plugin.programs.fields import Fields, check_fields, only_input
 from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name
 from mlflow_dspy_plugin.seams.mlflow import TASK_SIGNATURES
 from mlflow_dspy_plugin.seams.programs import is_signature

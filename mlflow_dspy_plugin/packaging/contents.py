@@ -14,12 +14,12 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError, ProgramError
 from mlflow_dspy_plugin.packaging.format import existing
 from mlflow_dspy_plugin.packaging.from_code import CodeModel, run_code
-from mlflow_dspy_plugin.packaging.plain.document import make_document, parse_document, write_document
-from mlflow_dspy_plugin.packaging.plain.encode import Encoder
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
-from mlflow_dspy_plugin.packaging.scrub import check_bytes, pickle_without_secrets
 from mlflow_dspy_plugin.packaging.unpickle import python_that_saved, unpickle
+from mlflow_dspy_plugin.plain.document import make_document, parse_document, write_document
+from mlflow_dspy_plugin.plain.encode import Encoder
+from mlflow_dspy_plugin.plain.nodes import NotPlain
 from mlflow_dspy_plugin.redaction import redact_text
+from mlflow_dspy_plugin.scrubbing.pickler import check_bytes, pickle_without_secrets
 from mlflow_dspy_plugin.seams.older_dspy import complete
 from mlflow_dspy_plugin.seams.programs import load_state, save_whole_program
 

@@ -16,13 +16,13 @@ from mlflow.models.auth_policy import AuthPolicy
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError, SecretError
 from mlflow_dspy_plugin.packaging import format as folder_format
-from mlflow_dspy_plugin.packaging.code_secrets import refuse_secret_texts
-from mlflow_dspy_plugin.packaging.field_notes import field_notes
-from mlflow_dspy_plugin.packaging.fields import Fields
-from mlflow_dspy_plugin.packaging.file_secrets import refuse_secrets_in_file
-from mlflow_dspy_plugin.packaging.schema import signature_of
-from mlflow_dspy_plugin.packaging.scrub import check_bytes
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
+from mlflow_dspy_plugin.programs.field_notes import field_notes
+from mlflow_dspy_plugin.programs.fields import Fields
+from mlflow_dspy_plugin.programs.schema import signature_of
+from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secret_texts
+from mlflow_dspy_plugin.scrubbing.file_secrets import refuse_secrets_in_file
+from mlflow_dspy_plugin.scrubbing.pickler import check_bytes
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 
 _logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.errors import ProgramError
-from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets_in_source
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
+from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secrets_in_source
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.programs import load_state
 

@@ -8,8 +8,8 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.errors import InputError, ProgramError
-from mlflow_dspy_plugin.packaging.plain.constructors import constructor_arguments, constructor_parameters
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
+from mlflow_dspy_plugin.plain.constructors import constructor_arguments, constructor_parameters
+from mlflow_dspy_plugin.plain.nodes import NotPlain
 from mlflow_dspy_plugin.redaction import redact_text
 
 _logger = logging.getLogger(__name__)

@@ -14,6 +14,10 @@ from mlflow.models.model import MLMODEL_FILE_NAME, ModelInfo
 from mlflow.models.resources import Resource
 
 from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.needs.modules import needs_of
+from mlflow_dspy_plugin.needs.own_code import ship_code
+from mlflow_dspy_plugin.needs.requirements import requirements_of
+from mlflow_dspy_plugin.needs.versions import versions_now
 from mlflow_dspy_plugin.packaging import folder as model_folder
 from mlflow_dspy_plugin.packaging.arguments import (
     check_access,
@@ -28,16 +32,12 @@ from mlflow_dspy_plugin.packaging.arguments import (
     read_model_config,
 )
 from mlflow_dspy_plugin.packaging.contents import write_contents
-from mlflow_dspy_plugin.packaging.fields import Fields, fields_of
 from mlflow_dspy_plugin.packaging.from_code import CodeModel, read_code_model
-from mlflow_dspy_plugin.packaging.keys import describe_lms
 from mlflow_dspy_plugin.packaging.model_config import try_out
-from mlflow_dspy_plugin.packaging.modules import needs_of
-from mlflow_dspy_plugin.packaging.own_code import ship_code
-from mlflow_dspy_plugin.packaging.requirements import requirements_of
-from mlflow_dspy_plugin.packaging.schema import streams
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
-from mlflow_dspy_plugin.packaging.versions import versions_now
+from mlflow_dspy_plugin.programs.fields import Fields, fields_of
+from mlflow_dspy_plugin.programs.keys import describe_lms
+from mlflow_dspy_plugin.programs.schema import streams
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.dspy import current_settings
 

@@ -9,7 +9,7 @@ import dspy
 import numpy as np
 import pytest
 
-from mlflow_dspy_plugin.packaging.modules import Needs, needs_of
+from mlflow_dspy_plugin.needs.modules import Needs, needs_of
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.own_modules import install, program_in, written
 

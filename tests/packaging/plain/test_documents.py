@@ -14,9 +14,9 @@ import pydantic
 import pytest
 
 from mlflow_dspy_plugin.errors import ProgramError
-from mlflow_dspy_plugin.packaging.plain.document import Document, make_document, parse_document, write_document
-from mlflow_dspy_plugin.packaging.plain.encode import Encoder
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
+from mlflow_dspy_plugin.plain.document import Document, make_document, parse_document, write_document
+from mlflow_dspy_plugin.plain.encode import Encoder
+from mlflow_dspy_plugin.plain.nodes import NotPlain
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.plain.kinds import Holding, Nested, Searching, Shelf, Shouting, holding_itself
 

@@ -11,10 +11,10 @@ import dspy
 import pytest
 
 from mlflow_dspy_plugin.errors import DspyPluginError, ModelFolderError
-from mlflow_dspy_plugin.packaging.plain.document import make_document, parse_document, write_document
-from mlflow_dspy_plugin.packaging.plain.encode import Encoder
-from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
-from mlflow_dspy_plugin.packaging.plain.nodes import SHAPES
+from mlflow_dspy_plugin.plain.document import make_document, parse_document, write_document
+from mlflow_dspy_plugin.plain.encode import Encoder
+from mlflow_dspy_plugin.plain.live import LiveClasses
+from mlflow_dspy_plugin.plain.nodes import SHAPES
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.plain import canary
 from tests.packaging.plain.kinds import VALUES, Desk, Holding, weather

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow.models.model import MLMODEL_FILE_NAME
 
 from mlflow_dspy_plugin.names import CODE_FOLDER
-from mlflow_dspy_plugin.packaging.installed import file_of, root_of
+from mlflow_dspy_plugin.needs.installed import file_of, root_of
 from mlflow_dspy_plugin.seams.mlflow import copy_code_paths
 
 _logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from typing import Any
 import dspy
 import pydantic
 
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Decode, Encode, NotPlain
-from mlflow_dspy_plugin.packaging.plain.signatures import checked_type, decode_fields, encode_fields
+from mlflow_dspy_plugin.plain.nodes import KIND, Decode, Encode, NotPlain
+from mlflow_dspy_plugin.plain.signatures import checked_type, decode_fields, encode_fields
 from mlflow_dspy_plugin.seams import programs as programs_seam
 
 # Annotations that are no classes.

@@ -8,7 +8,7 @@ import pydantic
 from pydantic_core import PydanticUndefined
 
 from mlflow_dspy_plugin.errors import ModelFolderError
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Decode, Encode, NotPlain
+from mlflow_dspy_plugin.plain.nodes import KIND, Decode, Encode, NotPlain
 
 # Constraints, by the argument of `pydantic.Field` that makes them.
 _CONSTRAINTS = (

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
-from mlflow_dspy_plugin.packaging.code_secrets import all_code
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
-from mlflow_dspy_plugin.packaging.plain.sameness import functions_of, is_same_code
+from mlflow_dspy_plugin.plain.nodes import NotPlain
+from mlflow_dspy_plugin.plain.sameness import functions_of, is_same_code
+from mlflow_dspy_plugin.scrubbing.code_secrets import all_code
 
 # The attribute by which a class without methods, made of a model's source, knows its namespace and source.
 DEFINED_BY = "__mlflow_dspy_definition__"

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mlflow_dspy_plugin.names import DISTRIBUTION
-from mlflow_dspy_plugin.packaging.modules import Needs
+from mlflow_dspy_plugin.needs.modules import Needs
 from mlflow_dspy_plugin.seams.mlflow import conda_env_of, pinned_requirement
 
 # What the flavor itself needs; MLflow adds itself.

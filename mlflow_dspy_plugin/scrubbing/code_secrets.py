@@ -16,7 +16,6 @@ import dspy
 import pydantic
 
 from mlflow_dspy_plugin.errors import SecretError
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
 from mlflow_dspy_plugin.redaction import (
     environment_secrets,
     is_distinctive,
@@ -25,6 +24,7 @@ from mlflow_dspy_plugin.redaction import (
     is_written_in,
     secret_texts,
 )
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 
 # Functions and methods that take the name of a variable and its value.
 _OF_ENVIRONMENT = {"get", "getenv", "setdefault", "setenv"}

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from mlflow_dspy_plugin.packaging.fields import Fields
-from mlflow_dspy_plugin.packaging.schema import unwrap_optional
+from mlflow_dspy_plugin.programs.fields import Fields
+from mlflow_dspy_plugin.programs.schema import unwrap_optional
 
 
 def field_notes(fields: Fields) -> dict[str, list[dict[str, Any]]]:

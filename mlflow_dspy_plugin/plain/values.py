@@ -15,7 +15,7 @@ from uuid import UUID
 
 import numpy as np
 
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Decode, Encode, NotPlain
+from mlflow_dspy_plugin.plain.nodes import KIND, Decode, Encode, NotPlain
 
 _CONTAINERS = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset"}
 # Values whose text says all of them: how it is made, and how the value is made of it.

@@ -5,14 +5,14 @@ from types import MethodType
 from typing import Any
 
 from mlflow_dspy_plugin.errors import ModelFolderError
-from mlflow_dspy_plugin.packaging.plain import constructors
-from mlflow_dspy_plugin.packaging.plain.annotations import decode_annotation, decode_class
-from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
-from mlflow_dspy_plugin.packaging.plain.namespace import Namespace
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND
-from mlflow_dspy_plugin.packaging.plain.paths import checked_class, resolve, tampered
-from mlflow_dspy_plugin.packaging.plain.signatures import decode_field, decode_signature
-from mlflow_dspy_plugin.packaging.plain.values import decode_value
+from mlflow_dspy_plugin.plain import constructors
+from mlflow_dspy_plugin.plain.annotations import decode_annotation, decode_class
+from mlflow_dspy_plugin.plain.live import LiveClasses
+from mlflow_dspy_plugin.plain.namespace import Namespace
+from mlflow_dspy_plugin.plain.nodes import KIND
+from mlflow_dspy_plugin.plain.paths import checked_class, resolve, tampered
+from mlflow_dspy_plugin.plain.signatures import decode_field, decode_signature
+from mlflow_dspy_plugin.plain.values import decode_value
 from mlflow_dspy_plugin.seams import programs as programs_seam
 
 

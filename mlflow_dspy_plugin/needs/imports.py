@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
 
-from mlflow_dspy_plugin.packaging.code_secrets import all_code
+from mlflow_dspy_plugin.scrubbing.code_secrets import all_code
 
 _MISSING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_dspy_plugin.errors import ModelFolderError
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND, MAX_DEPTH, SHAPES
-from mlflow_dspy_plugin.packaging.plain.paths import is_allowed, is_data, tampered
+from mlflow_dspy_plugin.plain.nodes import KIND, MAX_DEPTH, SHAPES
+from mlflow_dspy_plugin.plain.paths import is_allowed, is_data, tampered
 
 # Which key of a node holds a path, by its kind.
 _PATHS = {"named_tuple": "class", "object": "class", "dumped": "class", "type": "path", "function": "path"}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND
+from mlflow_dspy_plugin.plain.nodes import KIND
 
 # The kinds of nodes that classes saved by value have.
 BY_VALUE = {"enum", "model"}

@@ -8,13 +8,13 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.errors import DspyPluginError, ModelFolderError
-from mlflow_dspy_plugin.packaging.plain.audit import Audit, audit
-from mlflow_dspy_plugin.packaging.plain.decode import Decoder
-from mlflow_dspy_plugin.packaging.plain.encode import Encoder
-from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain, Writer
-from mlflow_dspy_plugin.packaging.plain.sameness import difference, is_alike
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
+from mlflow_dspy_plugin.plain.audit import Audit, audit
+from mlflow_dspy_plugin.plain.decode import Decoder
+from mlflow_dspy_plugin.plain.encode import Encoder
+from mlflow_dspy_plugin.plain.live import LiveClasses
+from mlflow_dspy_plugin.plain.nodes import NotPlain, Writer
+from mlflow_dspy_plugin.plain.sameness import difference, is_alike
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 
 
 @dataclass(frozen=True)

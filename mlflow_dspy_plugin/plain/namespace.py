@@ -10,9 +10,9 @@ from typing import Any
 import pydantic
 
 from mlflow_dspy_plugin.errors import ModelFolderError
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND
-from mlflow_dspy_plugin.packaging.plain.sameness import functions_of
-from mlflow_dspy_plugin.packaging.plain.source import DEFINED_BY, FILE_OF_SOURCE, Source
+from mlflow_dspy_plugin.plain.nodes import KIND
+from mlflow_dspy_plugin.plain.sameness import functions_of
+from mlflow_dspy_plugin.plain.source import DEFINED_BY, FILE_OF_SOURCE, Source
 
 
 class Namespace:

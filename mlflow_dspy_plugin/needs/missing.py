@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow_dspy_plugin.errors import ModelFolderError
-from mlflow_dspy_plugin.packaging.installed import spec_of
+from mlflow_dspy_plugin.needs.installed import spec_of
 
 
 def check_modules(recorded: Mapping[str, str | None], folder: Path) -> None:

@@ -7,18 +7,18 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from mlflow_dspy_plugin.errors import SecretError
-from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets
-from mlflow_dspy_plugin.packaging.plain import constructors
-from mlflow_dspy_plugin.packaging.plain.annotations import encode_annotation, is_annotation
-from mlflow_dspy_plugin.packaging.plain.definitions import Definitions
-from mlflow_dspy_plugin.packaging.plain.live import BY_VALUE
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Node, NotPlain
-from mlflow_dspy_plugin.packaging.plain.paths import path_of
-from mlflow_dspy_plugin.packaging.plain.signatures import encode_field, encode_signature
-from mlflow_dspy_plugin.packaging.plain.source import is_definition
-from mlflow_dspy_plugin.packaging.plain.values import encode_value, is_scalar
-from mlflow_dspy_plugin.packaging.states import StateScrubber, is_made_of_state
+from mlflow_dspy_plugin.plain import constructors
+from mlflow_dspy_plugin.plain.annotations import encode_annotation, is_annotation
+from mlflow_dspy_plugin.plain.definitions import Definitions
+from mlflow_dspy_plugin.plain.live import BY_VALUE
+from mlflow_dspy_plugin.plain.nodes import KIND, Node, NotPlain
+from mlflow_dspy_plugin.plain.paths import path_of
+from mlflow_dspy_plugin.plain.signatures import encode_field, encode_signature
+from mlflow_dspy_plugin.plain.source import is_definition
+from mlflow_dspy_plugin.plain.values import encode_value, is_scalar
 from mlflow_dspy_plugin.redaction import redact_text
+from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secrets
+from mlflow_dspy_plugin.scrubbing.states import StateScrubber, is_made_of_state
 from mlflow_dspy_plugin.seams import programs as programs_seam
 
 # What nobody can tell from its copy.

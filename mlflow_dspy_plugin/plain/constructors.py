@@ -6,7 +6,7 @@ from typing import Any
 
 import dspy
 
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
+from mlflow_dspy_plugin.plain.nodes import NotPlain
 
 _ENGINE_METHODS = ("complete", "dump_state", "load_state")
 # Whose constructors may be called for want of a plain state.

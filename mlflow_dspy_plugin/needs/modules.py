@@ -12,9 +12,8 @@ from typing import Any
 import dspy
 import pydantic
 
-from mlflow_dspy_plugin.packaging.code_secrets import global_names, travels_by_value
-from mlflow_dspy_plugin.packaging.imports import imported_by_function, imported_by_module
-from mlflow_dspy_plugin.packaging.installed import (
+from mlflow_dspy_plugin.needs.imports import imported_by_function, imported_by_module
+from mlflow_dspy_plugin.needs.installed import (
     OF_THE_FLAVOR,
     attribute,
     distributions_of,
@@ -23,6 +22,7 @@ from mlflow_dspy_plugin.packaging.installed import (
     root_of,
     spec_of,
 )
+from mlflow_dspy_plugin.scrubbing.code_secrets import global_names, travels_by_value
 from mlflow_dspy_plugin.seams.dspy import backend_of
 from mlflow_dspy_plugin.seams.mlflow import MODEL_CODE_PREFIX, pinned_requirement
 from mlflow_dspy_plugin.seams.programs import remade_attributes

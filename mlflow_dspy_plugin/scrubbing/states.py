@@ -10,8 +10,8 @@ import dspy
 from pydantic.fields import FieldInfo
 from pydantic_core import SchemaSerializer, SchemaValidator
 
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
 from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 
 # What DSPy objects remember of past calls or of the process, by the class that does; each of these
 # lists is saved empty. A module of the user's may hold something else under such a name.

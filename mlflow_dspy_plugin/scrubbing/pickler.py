@@ -17,9 +17,9 @@ from typing import Any
 import cloudpickle
 
 from mlflow_dspy_plugin.errors import ProgramError, SecretError
-from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets, travels_by_value
-from mlflow_dspy_plugin.packaging.states import StateScrubber
 from mlflow_dspy_plugin.redaction import environment_secrets, is_written_in
+from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secrets, travels_by_value
+from mlflow_dspy_plugin.scrubbing.states import StateScrubber
 
 
 @dataclasses.dataclass(frozen=True)

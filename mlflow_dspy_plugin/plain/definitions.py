@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from mlflow_dspy_plugin.packaging.code_secrets import (
-    all_code,
-    refuse_secret_values,
-    refuse_secrets,
-    refuse_secrets_in_source,
-)
-from mlflow_dspy_plugin.packaging.plain.nodes import KIND, Encode, Node, NotPlain
-from mlflow_dspy_plugin.packaging.plain.sameness import functions_of
-from mlflow_dspy_plugin.packaging.plain.source import (
+from mlflow_dspy_plugin.plain.nodes import KIND, Encode, Node, NotPlain
+from mlflow_dspy_plugin.plain.sameness import functions_of
+from mlflow_dspy_plugin.plain.source import (
     is_definition,
     names_in_annotations,
     names_read,
     names_read_at_definition,
     namespace_of,
     source_of,
+)
+from mlflow_dspy_plugin.scrubbing.code_secrets import (
+    all_code,
+    refuse_secret_values,
+    refuse_secrets,
+    refuse_secrets_in_source,
 )
 
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")

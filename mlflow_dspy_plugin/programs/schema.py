@@ -10,7 +10,7 @@ import pydantic
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, ParamSchema, ParamSpec, Property, Schema
 
-from mlflow_dspy_plugin.packaging.fields import Fields
+from mlflow_dspy_plugin.programs.fields import Fields
 
 _PLAIN = {
     str: DataType.string,

@@ -11,7 +11,7 @@ from typing import Any
 
 import dspy
 
-from mlflow_dspy_plugin.packaging.language_models import language_models
+from mlflow_dspy_plugin.programs.language_models import language_models
 from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams.dspy import reads_keys_by_itself
 

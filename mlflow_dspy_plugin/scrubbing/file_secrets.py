@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from mlflow_dspy_plugin.packaging.code_secrets import refuse_secret_texts, refuse_secrets_in_source
 from mlflow_dspy_plugin.redaction import is_distinctive, is_placeholder, is_secret_name
+from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secret_texts, refuse_secrets_in_source
 
 _TREES = {".json", ".yaml", ".yml"}
 _LINES = {".cfg", ".conf", ".env", ".ini", ".properties", ".toml"}
