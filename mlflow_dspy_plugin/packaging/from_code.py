@@ -75,8 +75,7 @@ def lay_over(program: dspy.Module, state: dict[str, Any]) -> None:
     except Exception as error:
         raise ProgramError(
             f"The compiled state does not fit the program of the script ({type(error).__name__}: {error}). It has "
-            f"{', '.join(map(repr, state)) or 'nothing'}, the program has "
-            f"{', '.join(repr(name) for name, _ in program.named_predictors()) or 'no predictors'}. Compile the program "
+            f"{list(state)}, the program has {[name for name, _ in program.named_predictors()]}. Compile the program "
             "of this script."
         ) from error
 

@@ -138,7 +138,7 @@ def test_a_state_with_types_in_its_demos_is_written_as_json():
         ("program.py", r"The compiled state 'program.py' cannot be read .*\. Give the JSON file"),
         (
             {"other": {}},
-            r"The compiled state does not fit the program of the script \(KeyError: 'answer'\)\. It has 'other', the",
+            r"The compiled state does not fit the program of the script \(KeyError: 'answer'\)\. It has \['other'\], the program has \['answer'\]",
         ),
         ({"answer": {"demos": []}}, r"The compiled state does not fit the program of the script"),
         ({"answer": {"demos": [object()]}}, r"The compiled state cannot be saved as JSON: it holds a object"),
