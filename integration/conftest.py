@@ -171,17 +171,17 @@ def run_program(
 @pytest.fixture(scope="session")
 def served_model(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], tracking_server: TrackingServer
-) -> Callable[[str], AbstractContextManager[Callable[[Any], Any]]]:
+) -> Callable[..., AbstractContextManager[Callable[[Any], Any]]]:
     """Serves a model URI by `mlflow models serve`; the block gets a function that posts a payload."""
 
     @contextmanager
-    def serve(model_uri: str) -> Iterator[Callable[[Any], Any]]:
+    def serve(model_uri: str, **variables: str) -> Iterator[Callable[[Any], Any]]:
         folder, port = tmp_path_factory.mktemp("serve"), free_port()
         command = [
             *(PYTHON.parent / "mlflow", "models", "serve", "--model-uri", model_uri),
             *("--env-manager", "local", "--host", "127.0.0.1", "--port", port),
         ]
-        own = {"MLFLOW_TRACKING_URI": tracking_server.uri, "DSPY_CACHEDIR": str(folder / "cache")}
+        own = {"MLFLOW_TRACKING_URI": tracking_server.uri, "DSPY_CACHEDIR": str(folder / "cache"), **variables}
         with running(command, folder, environment={**environment, **own}) as process:
             url = f"http://127.0.0.1:{port}"
             process.wait_until(lambda: answers(f"{url}/ping"), "answered /ping", 120)

@@ -13,7 +13,7 @@ import dspy
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError, ProgramError
 from mlflow_dspy_plugin.packaging.format import existing
-from mlflow_dspy_plugin.packaging.from_code import CodeModel, run_code
+from mlflow_dspy_plugin.packaging.from_code import CodeModel, lay_over, run_code
 from mlflow_dspy_plugin.packaging.unpickle import python_that_saved, unpickle
 from mlflow_dspy_plugin.plain.document import make_document, parse_document, write_document
 from mlflow_dspy_plugin.plain.encode import Encoder
@@ -21,7 +21,7 @@ from mlflow_dspy_plugin.plain.nodes import NotPlain
 from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.scrubbing.pickler import check_bytes, pickle_without_secrets
 from mlflow_dspy_plugin.seams.older_dspy import complete
-from mlflow_dspy_plugin.seams.programs import load_state, save_whole_program
+from mlflow_dspy_plugin.seams.programs import save_whole_program
 
 _logger = logging.getLogger(__name__)
 
@@ -186,10 +186,14 @@ def _read_code(folder: Path, section: Mapping[str, Any], model_config: Mapping[s
     if names.KEY_SETTINGS_PATH in section:
         parsed, audited = parse_document(existing(folder, section[names.KEY_SETTINGS_PATH]).read_bytes())
         settings = make_document(parsed, audited).settings
-    program = run_code(existing(folder, section[names.KEY_MODEL_PATH]), model_config)
-    if names.KEY_STATE_PATH in section:
-        state = json.loads(existing(folder, section[names.KEY_STATE_PATH]).read_text(encoding="utf-8"))
-        load_state(program, state)
+    try:
+        program = run_code(existing(folder, section[names.KEY_MODEL_PATH]), model_config)
+        if names.KEY_STATE_PATH in section:
+            lay_over(program, json.loads(existing(folder, section[names.KEY_STATE_PATH]).read_text(encoding="utf-8")))
+    except ProgramError as error:
+        if isinstance(error.__cause__, ImportError):
+            raise error.__cause__ from None
+        raise ModelFolderError(f"The model in {folder} cannot be made here. {error.message}") from error
     return program, settings
 
 

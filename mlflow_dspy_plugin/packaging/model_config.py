@@ -14,6 +14,8 @@ from mlflow_dspy_plugin.redaction import redact_text
 
 _logger = logging.getLogger(__name__)
 
+_PLAIN = (bool, int, float, str, type(None))
+
 
 def configured(program: dspy.Module, model_config: Mapping[str, Any]) -> dspy.Module:
     """The program, made with these arguments of its constructor.
@@ -29,7 +31,8 @@ def configured(program: dspy.Module, model_config: Mapping[str, Any]) -> dspy.Mo
     Raises:
         ProgramError: If the constructor needs an argument that is neither given nor an attribute.
     """
-    given = {name: value for name, value in model_config.items() if name not in _unknown(program, model_config)}
+    unknown = _unknown(program, model_config)
+    given = {name: value for name, value in model_config.items() if name not in unknown}
     if not given:
         return program
     return _set_on(program, given) if _is_dspys(type(program)) else _constructed(program, given)
@@ -41,17 +44,17 @@ def try_out(program: dspy.Module, model_config: Mapping[str, Any] | None) -> Non
     Keys that its constructor does not take are stored and change nothing, as a warning says.
 
     Raises:
-        ProgramError: If the constructor needs more, or fails.
+        ProgramError: If the constructor needs more, fails, or would make another program of what it has kept.
     """
     config = model_config or {}
     if unknown := _unknown(program, config):
         _logger.warning(
-            "model_config has %s, which the constructor of %s does not take: stored, but without effect.",
+            "model_config has %s, which %s does not take: stored, but without effect.",
             redact_text(", ".join(map(repr, unknown))),
             type(program).__name__,
         )
     if not _is_dspys(type(program)):
-        configured(program, config)
+        _check_arguments(program, configured(program, config), config)
 
 
 def overridden(logged: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -71,9 +74,25 @@ def overridden(logged: Mapping[str, Any], given: Mapping[str, Any] | None) -> di
 
 def _unknown(program: dspy.Module, model_config: Mapping[str, Any]) -> list[str]:
     cls = type(program)
-    known = {parameter.name for parameter in constructor_parameters(cls)}
+    named = {parameter.name for parameter in constructor_parameters(cls)}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls.__init__).parameters.values())
-    return [] if takes_any else [name for name in model_config if name not in known]
+    if not _is_dspys(cls):
+        return [] if takes_any else [name for name in model_config if name not in named]
+    settable = {name for name, value in vars(program).items() if name in named and isinstance(value, _PLAIN)}
+    settable |= {name for predictor in program.predictors() for name in predictor.config}
+    return [name for name in model_config if name not in settable and (name in named or not takes_any)]
+
+
+def _check_arguments(program: dspy.Module, made: dspy.Module, given: Mapping[str, Any]) -> None:
+    """Refuse a constructor that keeps something else under the name of an argument: it would do so again."""
+    for parameter in constructor_parameters(type(program)):
+        before, after = getattr(program, parameter.name, None), getattr(made, parameter.name, None)
+        if parameter.name not in given and isinstance(before, _PLAIN) and before != after:
+            raise ProgramError(
+                f"model_config cannot be applied: {type(program).__name__} keeps as {parameter.name!r} what is not the "
+                f"argument of that name ({before!r:.50} becomes {after!r:.50}). Keep the argument as it was given, or "
+                "give it in model_config too."
+            )
 
 
 def _constructed(program: dspy.Module, given: Mapping[str, Any]) -> dspy.Module:

@@ -1,6 +1,7 @@
 """MLflow's names that are private or differ between releases."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,28 @@ CONDA_ENV_FILE = _CONDA_ENV_FILE_NAME
 PYTHON_ENV_FILE = _PYTHON_ENV_FILE_NAME
 # How MLflow calls the module of a script that it runs as a model's code.
 MODEL_CODE_PREFIX = "code_model_"
+# A script may load another model from code.
+_RUNNING_CODE = threading.RLock()
 
 add_code_to_path = _add_code_from_conf_to_system_path
 conda_env_of = _mlflow_conda_env
 copy_code_paths = _validate_and_copy_code_paths
 link_active_model = _update_active_model_id_based_on_mlflow_model
-run_model_code = _load_model_code_path
 pinned_requirement = _get_pinned_requirement
 save_example = _save_example
 size_of = get_total_file_size
+
+
+def run_model_code(path: str, model_config: dict[str, Any]) -> Any:
+    """Run a script as a model's code; returns what it hands to `mlflow.models.set_model`."""
+    # MLflow keeps the last one, and its configuration, in variables of modules: a script that sets none would have it.
+    with _RUNNING_CODE:
+        before = mlflow.models.model.__mlflow_model__
+        mlflow.models.model.__mlflow_model__ = None
+        try:
+            return _load_model_code_path(path, model_config)
+        finally:
+            mlflow.models.model.__mlflow_model__ = before
 
 
 def download(uri: str, folder: str | None) -> Path:
