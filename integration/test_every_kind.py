@@ -13,8 +13,8 @@ import yaml
 
 from integration.processes import PYTHON, run
 from tests.fakes.openai_server import OpenAIServer
-from tests.packaging.plain.kinds import answers, kinds, state_of
-from tests.packaging.plain.recorded import recording, sent
+from tests.plain.kinds import answers, kinds, state_of
+from tests.plain.recorded import recording, sent
 
 ROOT = Path(__file__).parents[1]
 KINDS = kinds()
@@ -26,8 +26,8 @@ from pathlib import Path
 
 import dspy, mlflow
 
-from tests.packaging.plain.kinds import answers, kinds, state_of
-from tests.packaging.plain.recorded import recording, sent
+from tests.plain.kinds import answers, kinds, state_of
+from tests.plain.recorded import recording, sent
 
 logging.getLogger("mlflow_dspy_plugin").setLevel(logging.ERROR)
 dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)

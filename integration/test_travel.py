@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from integration.processes import PYTHON, run
-from tests.packaging.own_modules import written
+from tests.needs.own_modules import written
 
 SOURCES = {
     "shop/__init__.py": "",

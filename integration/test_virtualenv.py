@@ -11,7 +11,7 @@ import pytest
 from integration.processes import PYTHON, run
 from integration.test_install import build_wheel
 from tests.fakes.openai_server import OpenAIServer
-from tests.packaging.own_modules import program_in, written
+from tests.needs.own_modules import program_in, written
 
 ANSWER = "[[ ## answer ## ]]\nBlack bear.\n\n[[ ## completed ## ]]"
 # A module of the user's own, and a package that no other requirement of the model brings; pytest needs it here.

@@ -17,9 +17,9 @@ from mlflow_dspy_plugin.errors import ModelFolderError
 from mlflow_dspy_plugin.packaging.format import digests_of
 from mlflow_dspy_plugin.packaging.inspection import inspect_model
 from mlflow_dspy_plugin.packaging.load import read_folder
+from tests.needs.own_modules import written
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.own_modules import written
-from tests.packaging.plain.kinds import Shouting
+from tests.plain.kinds import Shouting
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "import dspy, mlflow\nmlflow.models.set_model(dspy.Predict('question -> answer'))\n"
@@ -142,7 +142,7 @@ def test_looking_at_models_imports_nothing_of_theirs(folders, tmp_path):
         "refused": "ModelFolderError",
     }
     assert told["hostile"][1] == ["hostile_helper:Held"]
-    assert "tests.packaging.plain.kinds:Shouting" in told["adapter"][1]
+    assert "tests.plain.kinds:Shouting" in told["adapter"][1]
 
 
 def test_a_class_that_the_model_ships_is_no_part_of_a_program_by_that_alone(folders, tmp_path, monkeypatch):

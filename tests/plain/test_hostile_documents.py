@@ -16,8 +16,8 @@ from mlflow_dspy_plugin.plain.encode import Encoder
 from mlflow_dspy_plugin.plain.live import LiveClasses
 from mlflow_dspy_plugin.plain.nodes import SHAPES
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.plain import canary
-from tests.packaging.plain.kinds import VALUES, Desk, Holding, weather
+from tests.plain import canary
+from tests.plain.kinds import VALUES, Desk, Holding, weather
 
 REFUSED = "(tampered with|log it again|log or download it again|requirements.txt|cannot be made here)"
 CANARY = canary.__name__

@@ -22,8 +22,8 @@ from mlflow.models import ModelSignature
 from mlflow.models.resources import DatabricksServingEndpoint
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from tests.packaging.canaries import CANARIES
-from tests.packaging.secret_holders import (
+from tests.scrubbing.canaries import CANARIES
+from tests.scrubbing.secret_holders import (
     Account,
     Adapter,
     Client,

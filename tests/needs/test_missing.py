@@ -9,8 +9,8 @@ import yaml
 
 from mlflow_dspy_plugin.errors import ModelFolderError
 from mlflow_dspy_plugin.needs.missing import check_modules
+from tests.needs.own_modules import program_in
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.own_modules import program_in
 
 NEVER_RUN = "raise SystemExit('this module was run')\n"
 

@@ -10,8 +10,8 @@ import mlflow
 import pytest
 
 from mlflow_dspy_plugin.errors import SecretError
+from tests.needs.own_modules import program_in, written
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.own_modules import program_in, written
 
 
 def shipped(model: str = "model") -> set[str]:

@@ -10,11 +10,11 @@ import mlflow
 import pytest
 
 from mlflow_dspy_plugin.errors import DspyPluginError, SecretError
-from tests.packaging.canaries import CANARIES, VARIABLE, files_with_canary, holds_canary
+from tests.needs.own_modules import program_in, written
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.own_modules import program_in, written
-from tests.packaging.secret_holders import weather
-from tests.packaging.secret_places import PLACES, PLAIN, Given, Place, set_to
+from tests.scrubbing.canaries import CANARIES, VARIABLE, files_with_canary, holds_canary
+from tests.scrubbing.secret_holders import weather
+from tests.scrubbing.secret_places import PLACES, PLAIN, Given, Place, set_to
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -16,8 +16,8 @@ from mlflow_dspy_plugin.plain.document import make_document, parse_document, wri
 from mlflow_dspy_plugin.plain.encode import Encoder
 from mlflow_dspy_plugin.plain.paths import path_of
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.plain.kinds import answers, kinds, state_of
-from tests.packaging.plain.recorded import recording, sent
+from tests.plain.kinds import answers, kinds, state_of
+from tests.plain.recorded import recording, sent
 
 KINDS = kinds()
 # Programs whose requests are compared here too; the others' are compared in a fresh process (integration).

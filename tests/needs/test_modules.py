@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mlflow_dspy_plugin.needs.modules import Needs, needs_of
+from tests.needs.own_modules import install, program_in, written
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.own_modules import install, program_in, written
 
 NEVER_RUN = "raise SystemExit('this module was run')\n"
 

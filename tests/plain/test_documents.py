@@ -18,7 +18,7 @@ from mlflow_dspy_plugin.plain.document import Document, make_document, parse_doc
 from mlflow_dspy_plugin.plain.encode import Encoder
 from mlflow_dspy_plugin.plain.nodes import NotPlain
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.plain.kinds import Holding, Nested, Searching, Shelf, Shouting, holding_itself
+from tests.plain.kinds import Holding, Nested, Searching, Shelf, Shouting, holding_itself
 
 
 def back(program: dspy.Module | None, settings: dict[str, Any] | None = None, reuse: bool = False) -> Document:

@@ -9,8 +9,8 @@ import pytest
 from mlflow.models.resources import DatabricksServingEndpoint
 
 from mlflow_dspy_plugin.errors import SecretError
-from tests.packaging.canaries import CANARIES, files_with_canary, holds_canary
-from tests.packaging.secret_places import past_call, predictor, set_to
+from tests.scrubbing.canaries import CANARIES, files_with_canary, holds_canary
+from tests.scrubbing.secret_places import past_call, predictor, set_to
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import dspy
 import numpy as np
 
-from tests.packaging.plain.field_types import (
+from tests.plain.field_types import (
     Address,
     Colour,
     FieldType,
@@ -26,7 +26,7 @@ from tests.packaging.plain.field_types import (
     made_here,
     of_dspy,
 )
-from tests.packaging.plain.recorded import own_lm
+from tests.plain.recorded import own_lm
 
 QUESTION = {"question": "Who sails?"}
 
