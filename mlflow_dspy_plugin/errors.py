@@ -18,6 +18,8 @@ from mlflow.protos.databricks_pb2 import (
     RESOURCE_DOES_NOT_EXIST,
 )
 
+from mlflow_dspy_plugin.redaction import redact_text
+
 
 class DspyPluginError(MlflowException):
     """Base of every error that this package raises by itself."""
@@ -25,7 +27,8 @@ class DspyPluginError(MlflowException):
     code = BAD_REQUEST
 
     def __init__(self, message: str):
-        super().__init__(message, error_code=self.code)
+        # What others raised is quoted in some.
+        super().__init__(redact_text(message), error_code=self.code)
 
 
 class ProgramError(DspyPluginError):

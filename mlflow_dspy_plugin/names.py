@@ -11,8 +11,8 @@ MLFLOW_FLAVOR_MODULE = "mlflow.dspy"
 # The public names of the package, and the module of it in which each lives.
 PUBLIC_NAMES = {
     "autolog": "switch",
-    "get_default_conda_env": "packaging.requirements",
-    "get_default_pip_requirements": "packaging.requirements",
+    "get_default_conda_env": "needs.requirements",
+    "get_default_pip_requirements": "needs.requirements",
     "inspect_model": "packaging.inspection",
     "load_model": "packaging.load",
     "log_model": "packaging.save",

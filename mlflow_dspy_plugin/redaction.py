@@ -3,10 +3,14 @@
 A new kind of secret is one line in a table below, and its example in `tests/test_redaction.py`.
 """
 
+import base64
+import functools
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 REDACTED = "[REDACTED]"
 
@@ -44,10 +48,13 @@ _POINTER_WORDS = {
 
 # The headers of a request that hold no secret; gateways put their keys under any other name.
 _PLAIN_HEADERS = {
-    *("accept", "anthropic-beta", "anthropic-version", "content-type", "http-referer", "openai-beta"),
+    *("accept", "accept-encoding", "accept-language", "connection", "content-type", "http-referer"),
+    *("anthropic-beta", "anthropic-version", "openai-beta"),
     *("openai-organization", "openai-project", "referer", "traceparent", "user-agent", "x-title"),
 }
 
+# What stands for a value that is filled in later: {name}, ${NAME}, $NAME, %(name)s, %s.
+_VARIABLE_TEXT = r"(?:\$?\{[^{}@\s]*\}|\$\w+|%\(\w+\)s|%s|<[^<>]*>)+"
 # Where a form is short, a digit tells a key from words: "basic requirements" is no authorization.
 _SECRET_TEXTS = (
     r"\bsk-[A-Za-z0-9_-]{16,}",
@@ -65,8 +72,11 @@ _SECRET_TEXTS = (
     r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
     r"\b[Bb]earer\s+(?=[A-Za-z._~+/=-]*\d)[A-Za-z0-9._~+/=-]{12,}",
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?",
-    r"(?<=://)[^/\s:@\"'<>]*:[^/\s\"'<>]+(?=@)",
-    r"(?<=[?&])(?:api[_-]?key|(?:\w+[_-])?token|secret|password|sig|signature)=[^&#\s\"'<>]{8,}",
+    # Not where a variable stands in its place, as in `user:${TOKEN}@host`.
+    r"(?<=://)[^/\s:@\"'<>]*:(?!" + _VARIABLE_TEXT + r"@)[^/\s\"'<>]+(?=@)",
+    r"(?<=[?&])(?i:[\w-]*(?:api|access|account|auth|shared|storage|subscription)[_-]?key|sig|pwd"
+    r"|[\w-]*(?:token|secret|password|signature|credential))=(?!" + _VARIABLE_TEXT + r")[^&#\s\"'<>]{8,}",
+    r"(?<=;)(?i:password|pwd|sharedaccesskey|sharedaccesssignature)=(?!" + _VARIABLE_TEXT + r")[^;\s\"'<>]{8,}",
     r"(?<=[?&])(?:key|code)=(?=[^&#\s\"'<>\d]*\d)[^&#\s\"'<>]{8,}",
 )
 _SECRET_TEXT = re.compile("|".join(_SECRET_TEXTS))
@@ -76,8 +86,12 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # Values of secret environment variables that are shorter, or plain words, stand in texts by chance.
 _SHORTEST_SECRET = 8
 _SURELY_SECRET = 20
+# The part of a secret that is the same wherever it is written, and how long it has to be to stand for the whole.
+_NOT_QUOTED = re.compile(r"[A-Za-z0-9]+")
+_TELLING = 16
 
 
+@functools.lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether a value of this name (argument, attribute, header, variable) is to be kept secret."""
     words = [word.lower() for word in _WORD.findall(name)]
@@ -102,6 +116,14 @@ def _is_secret_key(before: str, word: str) -> bool:
 def redact_text(text: str) -> str:
     """The text with everything that looks like a secret, or a user in a URL, put out of sight."""
     return _URL_USER.sub("", _SECRET_TEXT.sub(REDACTED, text))
+
+
+def redact_bytes(data: bytes) -> bytes:
+    """The same for bytes that are a text; others are as they were."""
+    try:
+        return redact_text(data.decode()).encode()
+    except UnicodeDecodeError:
+        return data
 
 
 def names_headers(name: str) -> bool:
@@ -133,12 +155,45 @@ def _redact_value(name: str, value: Any) -> Any:
 
 def is_text(value: Any) -> bool:
     """Whether the value is a text that could be a secret."""
-    return isinstance(value, (str, bytes)) and bool(value)
+    return isinstance(value, (str, bytes, bytearray)) and bool(value)
 
 
 def secret_texts(text: str) -> Iterator[str]:
     """Every part of the text that looks like a secret."""
     yield from _SECRET_TEXT.findall(text)
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a text stands for a value that is filled in later."""
+    return bool(re.fullmatch(_VARIABLE_TEXT, text))
+
+
+def is_written_in(data: bytes, secret: str) -> bool:
+    """Whether a file holds a secret, in any of the ways in which files write texts."""
+    return any(form in data for form in _written_forms(secret))
+
+
+@functools.lru_cache(maxsize=64)
+def _written_forms(secret: str) -> frozenset[bytes]:
+    """A secret as it is, quoted as in JSON, YAML, Python and URLs, in wide characters, and in base64."""
+    core = max(_NOT_QUOTED.findall(secret), key=len, default="")
+    # A long part that no quoting changes tells enough. JSON and YAML write line breaks in ways of their own.
+    text = core if len(core) >= _TELLING and is_distinctive(core) else max(secret.splitlines(), key=len)
+    encodings = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le")
+    wide = [text.encode(encoding, "surrogatepass") for encoding in encodings]
+    quoted = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], ascii(text)[1:-1]}
+    quoted |= {text.replace("'", "''"), quote(text, errors="replace"), quote(text, safe="", errors="replace")}
+    plain = {each.encode("utf-8", "surrogatepass") for each in quoted}
+    return frozenset(plain.union(wide, *map(_in_base64, wide)))
+
+
+def _in_base64(data: bytes) -> set[bytes]:
+    """What base64 makes of bytes that begin at any place of a group of three; what depends on others is cut off."""
+    found = set()
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + data)[4 if before else 0 : (before + len(data)) // 3 * 4]
+        found |= {text, text.translate(bytes.maketrans(b"+/", b"-_"))}
+    return found
 
 
 def environment_secrets() -> dict[str, str]:

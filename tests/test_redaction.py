@@ -1,12 +1,20 @@
 """Every kind of secret that the tables of `redaction.py` know has its example here, and its near miss."""
 
+import base64
+import json
+from urllib.parse import quote
+
+import numpy as np
 import pytest
 
 from mlflow_dspy_plugin.redaction import (
     REDACTED,
     environment_secrets,
     is_distinctive,
+    is_placeholder,
     is_secret_name,
+    is_written_in,
+    redact_bytes,
     redact_named,
     redact_text,
     secret_texts,
@@ -111,6 +119,10 @@ def test_a_text_of_a_secret_s_form_is_taken_out_of_what_surrounds_it(secret):
         ("https://host/v1?x=1&access_token=0123456789", f"https://host/v1?x=1&{REDACTED}"),
         ("https://fn/api?code=Ab0cd1Ef2gh3", f"https://fn/api?{REDACTED}"),
         ("https://maps/v1?key=Ab0cd1Ef2gh3&q=a", f"https://maps/v1?{REDACTED}&q=a"),
+        ("https://host/v1?subscription-key=0123456789&v=1", f"https://host/v1?{REDACTED}&v=1"),
+        ("https://s3/b?X-Amz-Signature=0123456789", f"https://s3/b?{REDACTED}"),
+        ("Server=h;Uid=u;Pwd=0123456789;", f"Server=h;Uid=u;{REDACTED};"),
+        ("Endpoint=sb://h/;SharedAccessKey=0123456789", f"Endpoint=sb://h/;{REDACTED}"),
         ("https://blob/c?sv=1&sig=abc%2Fdef%3D#top", f"https://blob/c?sv=1&{REDACTED}#top"),
     ],
 )
@@ -136,6 +148,10 @@ def test_a_url_loses_its_user_and_its_secret_parameters(url, left):
         "see https://a.example: write to me@example.com",
         "https://host/search?q=token&sign=on",
         "ratio 3:4@5",
+        "https://user:${PASSWORD}@host and https://$USER:$TOKEN@host",
+        "postgresql://{user}:{settings.password}@host and redis://:%(password)s@host and http://u:%s@h",
+        "https://user:<password>@host/v1?api_key={api_key}&token=$MY_TOKEN_1",
+        "connect(user=u, password=get_password())",
     ],
 )
 def test_a_text_without_a_secret_stays_as_it_is(text):
@@ -175,3 +191,40 @@ def test_environment_secrets_are_the_distinctive_values_of_secret_variables(monk
 )
 def test_a_secret_is_distinctive_when_it_is_long_or_mixed(text, distinctive):
     assert is_distinctive(text) is distinctive
+
+
+@pytest.mark.parametrize(
+    "secret", ["pass'w\"ö\\rd-%1", '4c0ffee7f3a4c0ffee5c/+="é'], ids=["short parts", "a long part"]
+)
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(str, repr, ascii, json.dumps, quote, lambda text: json.dumps(text, ensure_ascii=False)),
+        lambda text: f"'{text.replace(chr(39), chr(39) * 2)}'",
+        *(lambda text, n=n: base64.b64encode(b"x" * n + text.encode() + b"xyz").decode() for n in range(3)),
+        lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),
+        lambda text: base64.b64encode(np.array([text]).tobytes()).decode(),
+    ],
+)
+def test_a_secret_is_found_however_a_file_writes_it(secret, written):
+    assert is_written_in(f"before {written(secret)} after".encode(), secret)
+    assert not is_written_in(f"before {written(secret[::-1])} after".encode(), secret)
+
+
+def test_a_secret_is_found_in_wide_characters_and_over_several_lines():
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le"):
+        assert is_written_in("it is pass-w0rd".encode(encoding), "pass-w0rd")
+    assert is_written_in(b"a: |\n  pass-w0rd-2\n", "----\npass-w0rd-2\n----")
+
+
+def test_bytes_are_redacted_where_they_are_a_text():
+    assert redact_bytes(b"it is sk-proj-abcdefghijklmnop0123") == b"it is [REDACTED]"
+    assert redact_bytes(b"\xff sk-proj-abcdefghijklmnop0123") == b"\xff sk-proj-abcdefghijklmnop0123"
+
+
+@pytest.mark.parametrize(
+    ("text", "placeholder"),
+    [("${TOKEN}", True), ("$TOKEN", True), ("{a}{b}", True), ("<your key>", True), ("%(key)s", True), ("a{b}", False)],
+)
+def test_a_placeholder_stands_for_a_value_that_is_filled_in_later(text, placeholder):
+    assert is_placeholder(text) is placeholder

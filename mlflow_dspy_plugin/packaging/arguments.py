@@ -10,8 +10,9 @@ from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 
 from mlflow_dspy_plugin import names
-from mlflow_dspy_plugin.errors import InputError, ProgramError
-from mlflow_dspy_plugin.packaging.fields import Fields, check_fields, only_input
+from mlflow_dspy_plugin.errors import InputError, ProgramError, SecretError
+from mlflow_dspy_plugin.programs.fields import Fields, check_fields, only_input
+from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name
 from mlflow_dspy_plugin.seams.mlflow import TASK_SIGNATURES
 from mlflow_dspy_plugin.seams.programs import is_signature
 
@@ -24,9 +25,7 @@ def check_program(model: Any, has_state: bool = False) -> None:
             "program, or call program.load_state(...) before."
         )
     if not isinstance(model, dspy.Module):
-        raise ProgramError(
-            f"mlflow.dspy saves a dspy.Module, but was given {type(model).__name__}: {model!r:.100}. {_advice(model)}"
-        )
+        raise ProgramError(f"mlflow.dspy saves a dspy.Module, but was given {type(model).__name__}. {_advice(model)}")
 
 
 def _advice(model: Any) -> str:
@@ -93,25 +92,36 @@ def read_model_config(model_config: Any) -> dict[str, Any] | None:
     if isinstance(model_config, (str, Path)):
         try:
             model_config = yaml.safe_load(Path(model_config).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except OSError as error:
             raise ProgramError(f"The model_config file cannot be read: {error}") from error
+        except yaml.YAMLError as error:
+            # Without what YAML quotes of the file: a secret may stand there.
+            mark = getattr(error, "problem_mark", None)
+            where = f" at line {mark.line + 1}" if mark else ""
+            raise ProgramError(f"The model_config file {str(model_config)!r} is no YAML or JSON{where}.") from None
     if model_config is not None and not (
         isinstance(model_config, Mapping) and all(isinstance(key, str) for key in model_config)
     ):
         raise ProgramError(
-            f"model_config is {type(model_config).__name__}: {model_config!r:.100}. Give a dict with text keys, or the "
-            "path of a YAML or JSON file that holds one."
+            f"model_config is {type(model_config).__name__}. Give a dict with text keys, or the path of a YAML or JSON "
+            "file that holds one."
         )
     return None if model_config is None else dict(model_config)
 
 
 def check_signature(signature: ModelSignature | None) -> None:
-    """Refuse a signature without inputs."""
+    """Refuse a signature without inputs, and one that holds a secret."""
     if signature is not None and (signature.inputs is None or not len(signature.inputs.inputs)):
         raise ProgramError(
             "The model signature has no inputs, but the input schema must contain at least one "
             "field. Leave the signature out: it is read from the program."
         )
+    for param in (signature and signature.params) or ():
+        if is_secret_name(param.name) and isinstance(param.default, str) and is_distinctive(param.default):
+            raise SecretError(
+                f"The signature holds a secret (in params.{param.name}), which would be saved with the model. Nothing "
+                "was saved. Leave the default out of it."
+            )
 
 
 def check_example(example: Any, fields: Fields) -> None:

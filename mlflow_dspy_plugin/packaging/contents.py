@@ -14,11 +14,12 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError, ProgramError
 from mlflow_dspy_plugin.packaging.format import existing
 from mlflow_dspy_plugin.packaging.from_code import CodeModel, lay_over, run_code
-from mlflow_dspy_plugin.packaging.plain.document import make_document, parse_document, write_document
-from mlflow_dspy_plugin.packaging.plain.encode import Encoder
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
-from mlflow_dspy_plugin.packaging.scrub import check_bytes, pickle_without_secrets
 from mlflow_dspy_plugin.packaging.unpickle import python_that_saved, unpickle
+from mlflow_dspy_plugin.plain.document import make_document, parse_document, write_document
+from mlflow_dspy_plugin.plain.encode import Encoder
+from mlflow_dspy_plugin.plain.nodes import NotPlain
+from mlflow_dspy_plugin.redaction import redact_text
+from mlflow_dspy_plugin.scrubbing.pickler import check_bytes, pickle_without_secrets
 from mlflow_dspy_plugin.seams.older_dspy import complete
 from mlflow_dspy_plugin.seams.programs import save_whole_program
 
@@ -80,7 +81,7 @@ def write_contents(
         _logger.warning(
             "The program is saved with cloudpickle, since it is not all plain data: %s. Loading it will run pickled "
             "code. %s; or give serialization_format='cloudpickle' if that is meant.",
-            reason,
+            redact_text(str(reason)),
             _ADVICE,
         )
         return _write_pickle(model, settings, folder)
@@ -172,7 +173,9 @@ def _write_code(model: CodeModel, settings: Settings, folder: Path) -> Contents:
     try:
         written = _write_json(None, settings, folder)
     except NotPlain as reason:
-        _logger.warning("DSPy's settings are not saved: %s. Call dspy.configure in the model's code.", reason)
+        _logger.warning(
+            "DSPy's settings are not saved: %s. Call dspy.configure in the model's code.", redact_text(str(reason))
+        )
         return Contents(section, model.left_out)
     section[names.KEY_SETTINGS_PATH] = names.DOCUMENT_FILE
     return Contents(section, {**model.left_out, **written.left_out}, written.secrets)

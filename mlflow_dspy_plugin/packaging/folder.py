@@ -16,12 +16,13 @@ from mlflow.models.auth_policy import AuthPolicy
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError, SecretError
 from mlflow_dspy_plugin.packaging import format as folder_format
-from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets_in_source
-from mlflow_dspy_plugin.packaging.field_notes import field_notes
-from mlflow_dspy_plugin.packaging.fields import Fields
-from mlflow_dspy_plugin.packaging.schema import signature_of
-from mlflow_dspy_plugin.packaging.scrub import check_bytes
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
+from mlflow_dspy_plugin.programs.field_notes import field_notes
+from mlflow_dspy_plugin.programs.fields import Fields
+from mlflow_dspy_plugin.programs.schema import signature_of
+from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secret_texts
+from mlflow_dspy_plugin.scrubbing.file_secrets import refuse_secrets_in_file
+from mlflow_dspy_plugin.scrubbing.pickler import check_bytes
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 
 _logger = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ def describe(
         folder: The model folder, to which the example is written.
         scrubber: Leaves secrets out of the example.
     """
+    if isinstance(example, tuple) and len(example) == 2:
+        example = (example[0], scrubber.scrub(example[1], "input_example.params"))
     saved = mlflow_seam.save_example(mlflow_model, example, str(folder))
     _redact_example(folder, scrubber)
     if signature is None and mlflow_model.signature is None:
@@ -153,7 +156,7 @@ def report_left_out(left_out: Mapping[str, str | None]) -> None:
 
 
 def check_no_secret_below(folder: Path, secrets: Mapping[str, str]) -> None:
-    """Refuse a folder in which a known secret stands, in any byte of any file.
+    """Refuse a folder in which a known secret stands, in any byte of any file, or what looks like one beside `data`.
 
     Raises:
         SecretError: Naming the file and the secret, never its value.
@@ -164,11 +167,29 @@ def check_no_secret_below(folder: Path, secrets: Mapping[str, str]) -> None:
             check_bytes(path.read_bytes(), name, secrets)
             if name.startswith(f"{names.CODE_FOLDER}/"):
                 _check_code(path, name)
+            elif not name.startswith("data/"):
+                refuse_secret_texts(path.read_text(encoding="utf-8", errors="ignore"), f"The file {name}")
+
+
+def check_texts(stored: Any, what: str, secrets: Mapping[str, str]) -> None:
+    """Refuse what MLflow is to store beside the folder, if a secret stands in it.
+
+    Args:
+        stored: Texts, in plain containers.
+        what: What it is, for the error.
+        secrets: Known secrets, by the words that name them.
+
+    Raises:
+        SecretError: Naming the secret, never its value.
+    """
+    text = repr(stored)
+    check_bytes(text.encode(errors="surrogatepass"), what, secrets)
+    refuse_secret_texts(text, what)
 
 
 def _check_code(path: Path, name: str) -> None:
     try:
-        refuse_secrets_in_source(path.read_text(encoding="utf-8", errors="ignore"), f"The file {name}")
+        refuse_secrets_in_file(path, f"The file {name}")
     except SecretError as error:
         raise SecretError(
             f"{error.message} If the file was not asked for, ship only what you name in code_paths, with "

@@ -12,9 +12,9 @@ import dspy
 from mlflow.exceptions import MlflowException
 
 from mlflow_dspy_plugin.errors import ProgramError
-from mlflow_dspy_plugin.packaging.code_secrets import refuse_secrets_in_source
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
 from mlflow_dspy_plugin.redaction import redact_text
+from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secrets_in_source
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.programs import load_state
 
@@ -74,7 +74,8 @@ def lay_over(program: dspy.Module, state: dict[str, Any]) -> None:
         load_state(program, state)
     except Exception as error:
         raise ProgramError(
-            f"The compiled state does not fit the program of the script ({type(error).__name__}: {error}). It has "
+            f"The compiled state does not fit the program of the script ({type(error).__name__}: "
+            f"{redact_text(str(error))}). It has "
             f"{list(state)}, the program has {[name for name, _ in program.named_predictors()]}. Compile the program "
             "of this script."
         ) from error

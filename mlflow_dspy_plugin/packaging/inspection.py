@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.needs.installed import distributions_of
 from mlflow_dspy_plugin.packaging import format as folder_format
-from mlflow_dspy_plugin.packaging.installed import distributions_of
-from mlflow_dspy_plugin.packaging.keys import key_variables
 from mlflow_dspy_plugin.packaging.mlmodel import download, read_mlmodel, section_of
-from mlflow_dspy_plugin.packaging.plain.audit import Audit
-from mlflow_dspy_plugin.packaging.plain.document import parse_document
 from mlflow_dspy_plugin.packaging.trust import kind_of
+from mlflow_dspy_plugin.plain.audit import Audit
+from mlflow_dspy_plugin.plain.document import parse_document
+from mlflow_dspy_plugin.programs.keys import key_variables
 
 _LM_CLASS = "dspy:LM"
 

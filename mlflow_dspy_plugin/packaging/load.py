@@ -11,16 +11,16 @@ from mlflow.models import Model
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
+from mlflow_dspy_plugin.needs.missing import check_modules
+from mlflow_dspy_plugin.needs.versions import warn_of_differences
 from mlflow_dspy_plugin.packaging import core_models
 from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.packaging.arguments import check_configure
 from mlflow_dspy_plugin.packaging.contents import read_contents
-from mlflow_dspy_plugin.packaging.keys import warn_of_missing_keys
-from mlflow_dspy_plugin.packaging.missing import check_modules
 from mlflow_dspy_plugin.packaging.mlmodel import download, read_mlmodel, section_of
 from mlflow_dspy_plugin.packaging.model_config import configured, overridden
 from mlflow_dspy_plugin.packaging.trust import check_trust
-from mlflow_dspy_plugin.packaging.versions import warn_of_differences
+from mlflow_dspy_plugin.programs.keys import warn_of_missing_keys
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.dspy import fill_settings
 

@@ -8,8 +8,9 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.errors import InputError, ProgramError
-from mlflow_dspy_plugin.packaging.plain.constructors import constructor_arguments, constructor_parameters
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
+from mlflow_dspy_plugin.plain.constructors import constructor_arguments, constructor_parameters
+from mlflow_dspy_plugin.plain.nodes import NotPlain
+from mlflow_dspy_plugin.redaction import redact_text
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def try_out(program: dspy.Module, model_config: Mapping[str, Any] | None) -> Non
     if unknown := _unknown(program, config):
         _logger.warning(
             "model_config has %s, which %s does not take: stored, but without effect.",
-            ", ".join(map(repr, unknown)),
+            redact_text(", ".join(map(repr, unknown))),
             type(program).__name__,
         )
     if not _is_dspys(type(program)):
@@ -89,8 +90,8 @@ def _check_arguments(program: dspy.Module, made: dspy.Module, given: Mapping[str
         if parameter.name not in given and isinstance(before, _PLAIN) and before != after:
             raise ProgramError(
                 f"model_config cannot be applied: {type(program).__name__} keeps as {parameter.name!r} what is not the "
-                f"argument of that name ({before!r:.50} becomes {after!r:.50}). Keep the argument as it was given, or "
-                "give it in model_config too."
+                "argument of that name: it would be another one. Keep the argument as it was given, or give it in "
+                "model_config too."
             )
 
 

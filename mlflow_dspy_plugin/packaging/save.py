@@ -2,7 +2,9 @@
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import dspy
@@ -12,6 +14,10 @@ from mlflow.models.model import MLMODEL_FILE_NAME, ModelInfo
 from mlflow.models.resources import Resource
 
 from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.needs.modules import needs_of
+from mlflow_dspy_plugin.needs.own_code import ship_code
+from mlflow_dspy_plugin.needs.requirements import requirements_of
+from mlflow_dspy_plugin.needs.versions import versions_now
 from mlflow_dspy_plugin.packaging import folder as model_folder
 from mlflow_dspy_plugin.packaging.arguments import (
     check_access,
@@ -26,16 +32,12 @@ from mlflow_dspy_plugin.packaging.arguments import (
     read_model_config,
 )
 from mlflow_dspy_plugin.packaging.contents import write_contents
-from mlflow_dspy_plugin.packaging.fields import fields_of
-from mlflow_dspy_plugin.packaging.from_code import read_code_model
-from mlflow_dspy_plugin.packaging.keys import describe_lms
+from mlflow_dspy_plugin.packaging.from_code import CodeModel, read_code_model
 from mlflow_dspy_plugin.packaging.model_config import try_out
-from mlflow_dspy_plugin.packaging.modules import needs_of
-from mlflow_dspy_plugin.packaging.own_code import ship_code
-from mlflow_dspy_plugin.packaging.requirements import requirements_of
-from mlflow_dspy_plugin.packaging.schema import streams
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
-from mlflow_dspy_plugin.packaging.versions import versions_now
+from mlflow_dspy_plugin.programs.fields import Fields, fields_of
+from mlflow_dspy_plugin.programs.keys import describe_lms
+from mlflow_dspy_plugin.programs.schema import streams
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.dspy import current_settings
 
@@ -105,50 +107,92 @@ def save_model(
         SecretError: If a secret sits where it cannot be left out.
         ModelFolderError: If the folder exists and is not empty.
     """
-    config = read_model_config(model_config)
-    check_task(task)
-    check_signature(signature)
-    check_format(serialization_format, use_dspy_model_save)
-    code = read_code_model(model, compiled_state, config) if isinstance(model, (str, Path)) else None
-    program = model if code is None else code.program
-    check_program(program, compiled_state is not None and code is None)
+    _save(SimpleNamespace(**locals()))
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is to be saved, checked.
+
+    Attributes:
+        program: The program.
+        code: The script that makes it, if it is saved as one.
+        fields: What the program takes and gives.
+        config: The model's configuration.
+        example: The input example.
+        signature: The signature that was given, or that the task has.
+    """
+
+    program: dspy.Module
+    code: CodeModel | None
+    fields: Fields
+    config: dict[str, Any] | None
+    example: Any
+    signature: ModelSignature | None
+
+
+def _checked(given: SimpleNamespace) -> _Subject:
+    config = read_model_config(given.model_config)
+    check_task(given.task)
+    check_signature(given.signature)
+    check_format(given.serialization_format, given.use_dspy_model_save)
+    check_access(given.resources, given.auth_policy)
+    is_script = isinstance(given.model, (str, Path))
+    code = read_code_model(given.model, given.compiled_state, config) if is_script else None
+    program = given.model if code is None else code.program
+    check_program(program, given.compiled_state is not None and code is None)
     fields = fields_of(program)
-    if isinstance(input_example, dspy.Example):
-        input_example = inputs_of_example(input_example)
-    if task is None:
-        check_example(input_example, fields)
+    example, signature = given.input_example, given.signature
+    if isinstance(example, dspy.Example):
+        example = inputs_of_example(example)
+    if given.task is None:
+        check_example(example, fields)
     elif signature is None:
-        signature = mlflow_seam.TASK_SIGNATURES[task]
+        signature = mlflow_seam.TASK_SIGNATURES[given.task]
     if code is None:
         try_out(program, config)
-    check_access(resources, auth_policy)
-    scrubber = Scrubber()
-    settings = current_settings()
-    with model_folder.new_folder(path) as folder:
-        mlflow_model = Model() if mlflow_model is None else mlflow_model
-        model_folder.describe(mlflow_model, fields, signature, input_example, folder, scrubber)
-        model_folder.add_metadata(mlflow_model, fields, metadata, scrubber)
-        model_folder.add_access(mlflow_model, resources, auth_policy)
-        contents = write_contents(code or program, settings, folder, serialization_format, use_dspy_model_save)
-        needs = needs_of(program, settings)
-        served = model_folder.Served(scrubber.scrub(config, "model_config"), streams(fields.outputs) and task is None)
+    return _Subject(program, code, fields, config, example, signature)
+
+
+def _save(given: SimpleNamespace) -> dict[str, str]:
+    """Do what `save_model` says; returns the secrets that were left out, by the words that name them."""
+    subject, scrubber, settings = _checked(given), Scrubber(), current_settings()
+    with model_folder.new_folder(given.path) as folder:
+        model = Model() if given.mlflow_model is None else given.mlflow_model
+        model_folder.describe(model, subject.fields, subject.signature, subject.example, folder, scrubber)
+        model_folder.add_metadata(model, subject.fields, given.metadata, scrubber)
+        model_folder.add_access(model, given.resources, given.auth_policy)
+        contents = write_contents(
+            subject.code or subject.program, settings, folder, given.serialization_format, given.use_dspy_model_save
+        )
+        needs = needs_of(subject.program, settings)
+        served = model_folder.Served(
+            scrubber.scrub(subject.config, "model_config"), streams(subject.fields.outputs) and given.task is None
+        )
+        mlflow_seam.write_environment(
+            folder,
+            requirements_of(needs),
+            given.conda_env,
+            given.pip_requirements,
+            given.extra_pip_requirements,
+            scrubber.scrub,
+        )
         left_out = {**contents.left_out, **scrubber.left_out}
         section = {
-            names.KEY_CODE: ship_code(folder, code_paths, needs.own if infer_code_paths else ()),
+            names.KEY_CODE: ship_code(folder, given.code_paths, needs.own if given.infer_code_paths else ()),
             names.KEY_MODULES: needs.at_load(),
             names.KEY_VERSIONS: versions_now(),
-            names.KEY_LANGUAGE_MODELS: describe_lms(program, settings),
+            names.KEY_LANGUAGE_MODELS: describe_lms(subject.program, settings),
             **({names.KEY_LEFT_OUT: left_out} if left_out else {}),
             **contents.section,
-            **model_folder.fields_section(fields, task),
+            **model_folder.fields_section(subject.fields, given.task),
         }
-        model_folder.add_flavors(mlflow_model, folder, section, served)
-        mlflow_seam.write_environment(
-            folder, requirements_of(needs), conda_env, pip_requirements, extra_pip_requirements
-        )
-        mlflow_model.save(str(folder / MLMODEL_FILE_NAME))
-        model_folder.check_no_secret_below(folder, {**contents.secrets, **scrubber.known_secrets()})
+        model_folder.add_flavors(model, folder, section, served)
+        model.save(str(folder / MLMODEL_FILE_NAME))
+        secrets = {**contents.secrets, **scrubber.known_secrets()}
+        model_folder.check_no_secret_below(folder, secrets)
     model_folder.report_left_out(left_out)
+    return secrets
 
 
 def log_model(
@@ -221,25 +265,14 @@ def log_model(
     with tempfile.TemporaryDirectory() as parent:
         # Saved first and on its own: what is refused is refused before a model is registered.
         saved = Path(parent, "model")
-        save_model(
-            dspy_model,
-            saved,
-            task=task,
-            model_config=model_config,
-            code_paths=code_paths,
-            conda_env=conda_env,
-            signature=signature,
-            input_example=input_example,
-            pip_requirements=pip_requirements,
-            extra_pip_requirements=extra_pip_requirements,
-            metadata=metadata,
-            use_dspy_model_save=use_dspy_model_save,
-            infer_code_paths=infer_code_paths,
-            serialization_format=serialization_format,
-            compiled_state=compiled_state,
-        )
+        given = {**locals(), "model": dspy_model, "path": saved, "mlflow_model": None}
+        secrets = _save(SimpleNamespace(**given))
         scrubber = Scrubber()
         params, tags = scrubber.scrub(params, "params"), scrubber.scrub(tags, "tags")
+        stored = (name, artifact_path, registered_model_name, model_type, params, tags)
+        model_folder.check_texts(
+            stored, "the name, params or tags of the model", {**secrets, **scrubber.known_secrets()}
+        )
         model_folder.report_left_out(scrubber.left_out)
         return Model.log(
             artifact_path=artifact_path,

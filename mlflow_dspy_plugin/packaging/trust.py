@@ -8,7 +8,7 @@ from typing import Any
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
 from mlflow_dspy_plugin.packaging.format import existing
-from mlflow_dspy_plugin.packaging.plain.document import parse_document
+from mlflow_dspy_plugin.plain.document import parse_document
 
 # What a model can be, from what can do least to what can do most.
 DATA_ONLY, WITH_CODE, PICKLED = "data", "code", "pickle"

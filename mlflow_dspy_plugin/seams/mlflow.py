@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,18 @@ def write_environment(
     conda_env: Any,
     pip_requirements: Any,
     extra_pip_requirements: Any,
+    scrub: Callable[[Any, str], Any],
 ) -> None:
-    """Write the files from which MLflow builds the environment of a model."""
+    """Write the files from which MLflow builds the environment of a model.
+
+    Args:
+        folder: The model folder.
+        default_requirements: The pip requirements where none are given.
+        conda_env: See `save_model`, as for those below.
+        pip_requirements: In place of the default ones.
+        extra_pip_requirements: Beside the default ones.
+        scrub: Leaves secrets out of (a value, at a place).
+    """
     given = (conda_env, pip_requirements, extra_pip_requirements)
     if given == (None, None, None) and not MLFLOW_LOCK_MODEL_DEPENDENCIES.get():
         # What is pinned as installed needs no comparison with what is installed, which reads all of it.
@@ -104,10 +114,11 @@ def write_environment(
         )
     else:
         conda, requirements, constraints = _process_conda_env(conda_env)
+    conda = scrub(conda, "conda_env")
     (folder / _CONDA_ENV_FILE_NAME).write_text(yaml.safe_dump(conda, default_flow_style=False))
     if constraints:
-        (folder / _CONSTRAINTS_FILE_NAME).write_text("\n".join(constraints))
-    (folder / _REQUIREMENTS_FILE_NAME).write_text("\n".join(requirements))
+        (folder / _CONSTRAINTS_FILE_NAME).write_text("\n".join(scrub(constraints, "constraints")))
+    (folder / _REQUIREMENTS_FILE_NAME).write_text("\n".join(scrub(requirements, "requirements")))
     _PythonEnv.current().to_yaml(str(folder / _PYTHON_ENV_FILE_NAME))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mlflow_dspy_plugin.errors import InputError
-from mlflow_dspy_plugin.packaging.fields import Fields, check_fields, only_input
+from mlflow_dspy_plugin.programs.fields import Fields, check_fields, only_input
 
 _WHAT = "The input"
 

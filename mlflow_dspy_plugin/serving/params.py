@@ -6,7 +6,7 @@ from typing import Any
 
 import dspy
 
-from mlflow_dspy_plugin.packaging.language_models import language_models
+from mlflow_dspy_plugin.programs.language_models import language_models
 
 
 def overridden(

@@ -8,9 +8,9 @@ import dspy
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ProgramError
-from mlflow_dspy_plugin.packaging.fields import fields_of
-from mlflow_dspy_plugin.packaging.keys import warn_of_missing_keys
 from mlflow_dspy_plugin.packaging.load import LoadedModel, read_folder
+from mlflow_dspy_plugin.programs.fields import fields_of
+from mlflow_dspy_plugin.programs.keys import warn_of_missing_keys
 from mlflow_dspy_plugin.serving import chat
 from mlflow_dspy_plugin.serving.inputs import arguments_of
 from mlflow_dspy_plugin.serving.outputs import plain

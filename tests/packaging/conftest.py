@@ -1,6 +1,7 @@
-"""Modules of the user's own, on the path for one test."""
+"""Modules of the user's own, on the path for one test; a canary in the environment, and what was said of it."""
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.packaging.canaries import CANARIES, VARIABLE
 from tests.packaging.own_modules import written
 
 
@@ -37,3 +39,23 @@ def module(on_path: Callable) -> Callable[..., ModuleType]:
         return importlib.import_module(name)
 
     return write_and_import
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts a canary into the environment."""
+    monkeypatch.setenv(VARIABLE, CANARIES["of the environment"])
+
+
+@pytest.fixture
+def said(caplog, capfd):
+    """Everything that was logged or printed since it was asked last."""
+    caplog.set_level(logging.DEBUG, "mlflow_dspy_plugin")
+
+    def read() -> str:
+        printed = capfd.readouterr()
+        logged = "\n".join(record.getMessage() for record in caplog.records)
+        caplog.clear()
+        return printed.out + printed.err + logged
+
+    return read

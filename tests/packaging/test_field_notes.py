@@ -9,9 +9,9 @@ import dspy
 import pytest
 import yaml
 
-from mlflow_dspy_plugin.packaging.field_notes import field_notes
-from mlflow_dspy_plugin.packaging.fields import fields_of
-from mlflow_dspy_plugin.packaging.scrubber import Scrubber
+from mlflow_dspy_plugin.programs.field_notes import field_notes
+from mlflow_dspy_plugin.programs.fields import fields_of
+from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.programs import Address, Mood
 

@@ -6,7 +6,7 @@ import logging
 import dspy
 import pytest
 
-from mlflow_dspy_plugin.packaging.keys import (
+from mlflow_dspy_plugin.programs.keys import (
     describe_lms,
     key_variables,
     warn_of_missing_keys,

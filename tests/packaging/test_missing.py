@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mlflow_dspy_plugin.errors import ModelFolderError
-from mlflow_dspy_plugin.packaging.missing import check_modules
+from mlflow_dspy_plugin.needs.missing import check_modules
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.own_modules import program_in
 

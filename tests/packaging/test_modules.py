@@ -6,9 +6,10 @@ import json
 import sys
 
 import dspy
+import numpy as np
 import pytest
 
-from mlflow_dspy_plugin.packaging.modules import Needs, needs_of
+from mlflow_dspy_plugin.needs.modules import Needs, needs_of
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.own_modules import install, program_in, written
 
@@ -208,6 +209,14 @@ def test_the_calls_that_a_program_remembers_need_nothing(module):
     program = dspy.Predict("question -> answer")
     program.history = [helpers.Kind()]
     assert needs_of(program, {}).own == set()
+
+
+def test_the_thread_by_which_a_retriever_searches_needs_nothing():
+    """It is made again where the model loads."""
+    embedder = dspy.Embedder(lambda texts: np.ones((len(texts), 2)))
+    retriever = dspy.retrievers.Embeddings(["a", "b"], embedder, k=1)
+    assert retriever("a").passages == ["a"]
+    assert needs(retriever) == needs(embedder)
 
 
 def test_the_settings_that_are_saved_with_a_program_are_looked_at(module):

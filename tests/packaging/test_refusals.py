@@ -35,7 +35,7 @@ REFUSED = {
         ProgramError,
         "saves a dspy.Module, but was given .*It is the class; give an instance",
     ),
-    "none": ({"model": None}, ProgramError, "was given NoneType: None. Build your program as a subclass"),
+    "none": ({"model": None}, ProgramError, "was given NoneType. Build your program as a subclass"),
     "function": ({"model": len}, ProgramError, "was given builtin_function_or_method"),
     "signature": ({"model": dspy.Signature("a -> b")}, ProgramError, "It is a signature; give dspy.Predict"),
     "path": (

@@ -9,8 +9,8 @@ import pydantic
 import pytest
 from mlflow.types.schema import AnyType, Array, DataType, Map, Object, Property
 
-from mlflow_dspy_plugin.packaging.fields import fields_of
-from mlflow_dspy_plugin.packaging.schema import signature_of, streams
+from mlflow_dspy_plugin.programs.fields import fields_of
+from mlflow_dspy_plugin.programs.schema import signature_of, streams
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.programs import Address, Mood, Typed
 

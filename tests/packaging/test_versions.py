@@ -7,7 +7,7 @@ from importlib.metadata import version
 import dspy
 import pytest
 
-from mlflow_dspy_plugin.packaging.versions import versions_now, warn_of_differences
+from mlflow_dspy_plugin.needs.versions import versions_now, warn_of_differences
 from tests.packaging.no_store import store  # noqa: F401
 
 

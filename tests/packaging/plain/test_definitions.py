@@ -6,10 +6,10 @@ import random
 import pytest
 
 from mlflow_dspy_plugin.errors import SecretError
-from mlflow_dspy_plugin.packaging.plain.definitions import _in_order, _Step
-from mlflow_dspy_plugin.packaging.plain.encode import Encoder
-from mlflow_dspy_plugin.packaging.plain.namespace import Namespace
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain, Writer
+from mlflow_dspy_plugin.plain.definitions import _in_order, _Step
+from mlflow_dspy_plugin.plain.encode import Encoder
+from mlflow_dspy_plugin.plain.namespace import Namespace
+from mlflow_dspy_plugin.plain.nodes import NotPlain, Writer
 from tests.packaging.cells import main  # noqa: F401
 from tests.packaging.no_store import store  # noqa: F401
 

@@ -11,10 +11,10 @@ import dspy
 import pytest
 
 from mlflow_dspy_plugin.errors import DspyPluginError, ModelFolderError
-from mlflow_dspy_plugin.packaging.plain.document import make_document, parse_document, write_document
-from mlflow_dspy_plugin.packaging.plain.encode import Encoder
-from mlflow_dspy_plugin.packaging.plain.live import LiveClasses
-from mlflow_dspy_plugin.packaging.plain.nodes import SHAPES
+from mlflow_dspy_plugin.plain.document import make_document, parse_document, write_document
+from mlflow_dspy_plugin.plain.encode import Encoder
+from mlflow_dspy_plugin.plain.live import LiveClasses
+from mlflow_dspy_plugin.plain.nodes import SHAPES
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.plain import canary
 from tests.packaging.plain.kinds import VALUES, Desk, Holding, weather
@@ -119,6 +119,45 @@ def test_what_no_model_may_name_is_refused(name):
     if isinstance(caught.value, ModuleNotFoundError):
         assert caught.value.name in ("nowhere_at_all", "ｏｓ")
     assert not Path("started").exists()
+
+
+CODE = f"__import__({CANARY!r}, fromlist=['x']).RUN.append(1)"
+TEXT = {"$": "type", "path": "builtins:str"}
+TEXTS_FOR_TYPES = {
+    "a text": CODE,
+    "in a list": {"$": "generic", "origin": {"$": "type", "path": "builtins:list"}, "arguments": [CODE]},
+    "in a union": {"$": "generic", "origin": {"$": "special", "name": "Union"}, "arguments": [CODE, TEXT]},
+    "annotated": {"$": "annotated", "type": CODE, "metadata": ["x"]},
+    "a member": {
+        "$": "member",
+        "enum": {"$": "enum", "name": "A", "base": "str", "members": [["A", CODE]]},
+        "name": "A",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["signature", "model"])
+@pytest.mark.parametrize("name", TEXTS_FOR_TYPES)
+def test_a_text_in_place_of_a_type_is_refused_and_not_evaluated(name, kind):
+    field = {"$": "field", "annotation": TEXTS_FOR_TYPES[name], "extra": None, "constraints": {}, "texts": {}}
+    rest = {"instructions": "i"} if kind == "signature" else {"doc": None, "config": {}}
+    extra = {"__dspy_field_type": "input", "desc": "d", "prefix": "p"} if kind == "signature" else None
+    node = {"$": kind, "name": "S", "fields": [["a", {**field, "extra": extra}]], **rest}
+    with pytest.raises(ModelFolderError, match="a text in place of a type. Do not load it"):
+        made(holding(node))
+
+
+@pytest.mark.parametrize("path", ["dspy:load", "pydantic.deprecated.parse:load_file", f"{CANARY}:function"])
+def test_a_function_in_place_of_a_class_is_refused(path):
+    with pytest.raises(ModelFolderError, match="which is no class"):
+        made(holding({"$": "type", "path": path}))
+
+
+@pytest.mark.parametrize("name", ["__base__", "a b", ""])
+def test_a_field_of_an_impossible_name_is_refused(name):
+    field = {"$": "field", "annotation": TEXT, "extra": None, "constraints": {}, "texts": {}}
+    with pytest.raises(ModelFolderError, match="Do not load it"):
+        made(holding({"$": "model", "name": "M", "doc": None, "config": {}, "fields": [[name, field]]}))
 
 
 def test_a_class_of_the_user_s_gets_its_state_without_its_constructor():

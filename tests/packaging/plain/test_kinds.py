@@ -11,10 +11,10 @@ from typing import Any
 import dspy
 import pytest
 
-from mlflow_dspy_plugin.packaging.plain.audit import Audit
-from mlflow_dspy_plugin.packaging.plain.document import make_document, parse_document, write_document
-from mlflow_dspy_plugin.packaging.plain.encode import Encoder
-from mlflow_dspy_plugin.packaging.plain.paths import path_of
+from mlflow_dspy_plugin.plain.audit import Audit
+from mlflow_dspy_plugin.plain.document import make_document, parse_document, write_document
+from mlflow_dspy_plugin.plain.encode import Encoder
+from mlflow_dspy_plugin.plain.paths import path_of
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.plain.kinds import answers, kinds, state_of
 from tests.packaging.plain.recorded import recording, sent
@@ -128,7 +128,7 @@ def kinds_of_nodes(value: Any) -> Iterator[str]:
 
 
 def test_every_kind_of_node_is_in_the_table():
-    from mlflow_dspy_plugin.packaging.plain.nodes import SHAPES
+    from mlflow_dspy_plugin.plain.nodes import SHAPES
 
     found = {kind for each in map(written, KINDS) for kind in kinds_of_nodes(json.loads(each.data))}
     of_source, of_newer_releases = {"module", "import"}, {"decision"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlflow_dspy_plugin.packaging.plain.sameness import difference, functions_of, is_same_code
+from mlflow_dspy_plugin.plain.sameness import difference, functions_of, is_same_code
 from tests.packaging.cells import main  # noqa: F401
 from tests.packaging.no_store import store  # noqa: F401
 

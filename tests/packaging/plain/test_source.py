@@ -4,8 +4,8 @@ import linecache
 
 import pytest
 
-from mlflow_dspy_plugin.packaging.plain.nodes import NotPlain
-from mlflow_dspy_plugin.packaging.plain.source import (
+from mlflow_dspy_plugin.plain.nodes import NotPlain
+from mlflow_dspy_plugin.plain.source import (
     is_definition,
     names_in_annotations,
     names_read,

@@ -1,0 +1,26 @@
+"""What a model needs installed, found without running it."""
+
+from typing import Any
+
+from mlflow_dspy_plugin.names import DISTRIBUTION
+from mlflow_dspy_plugin.needs.modules import Needs
+from mlflow_dspy_plugin.seams.mlflow import conda_env_of, pinned_requirement
+
+# What the flavor itself needs; MLflow adds itself.
+_ALWAYS = ("dspy", DISTRIBUTION, "cloudpickle")
+
+
+def get_default_pip_requirements() -> list[str]:
+    """The pip requirements that every model of this flavor has, pinned as installed here."""
+    return [pinned_requirement(distribution) for distribution in _ALWAYS]
+
+
+def get_default_conda_env() -> dict[str, Any]:
+    """The conda environment that every model of this flavor has at least."""
+    return conda_env_of(additional_pip_deps=get_default_pip_requirements())
+
+
+def requirements_of(needs: Needs) -> list[str]:
+    """The default requirements, and the packages that the program's own code imports."""
+    always = get_default_pip_requirements()
+    return [*always, *sorted({*needs.packages.values()} - {*always})]

@@ -1,0 +1,1 @@
+"""What a program is, found by looking at it: its fields, the language models it holds, the keys they need."""
