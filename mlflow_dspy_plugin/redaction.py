@@ -57,7 +57,7 @@ _PLAIN_HEADERS = {
 _VARIABLE_TEXT = r"(?:\$?\{[^{}@\s]*\}|\$\w+|%\(\w+\)s|%s|<[^<>]*>)+"
 # Where a form is short, a digit tells a key from words: "basic requirements" is no authorization.
 _SECRET_TEXTS = (
-    r"\bsk-[A-Za-z0-9_-]{16,}",
+    r"\bsk-(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{16,}",
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
     r"\bAIza[0-9A-Za-z_-]{35}",
     r"\bgh[pousr]_[A-Za-z0-9]{36,}",

@@ -106,17 +106,34 @@ def warn_of_missing_keys(program: dspy.Module, settings: Mapping[str, Any]) -> N
         settings: The settings that it will run under, as far as they came with it.
     """
     for places, lm in _distinct(program, settings):
-        variables = _variables_of(lm)
-        own = any(getattr(lm, "kwargs", {}).get(name) for name in _KEY_ARGUMENTS)
-        if not variables or own or _provider_of(lm.model) in _FOUND_ELSEWHERE:
-            continue
-        if not any(os.environ.get(variable) for variable in variables):
+        if _lacks_key(lm):
             _logger.warning(
                 "The language model %r (%s) needs a key: set %s.",
                 redact_text(lm.model),
                 ", ".join(places),
-                " or ".join(variables),
+                " or ".join(_variables_of(lm)),
             )
+
+
+def with_keys_of_here(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a model; in place of a language model whose key is missing, the same one that is set here.
+
+    So a model that was logged in this process answers in it, where its key was given in code and left out.
+    """
+    saved, here = settings.get("lm"), dspy.settings.lm
+    if not isinstance(saved, dspy.BaseLM) or not isinstance(here, dspy.BaseLM) or not _lacks_key(saved):
+        return dict(settings)
+    is_same = (saved.model, _api_base(saved)) == (here.model, _api_base(here))
+    return {**settings, "lm": here if is_same else saved}
+
+
+def _lacks_key(lm: dspy.BaseLM) -> bool:
+    """Whether a language model has no key, neither its own nor in the environment."""
+    variables = _variables_of(lm)
+    own = any(getattr(lm, "kwargs", {}).get(name) for name in _KEY_ARGUMENTS)
+    if not variables or own or _provider_of(lm.model) in _FOUND_ELSEWHERE:
+        return False
+    return not any(os.environ.get(variable) for variable in variables)
 
 
 def _distinct(program: dspy.Module, settings: Mapping[str, Any]) -> Iterable[tuple[list[str], dspy.BaseLM]]:

@@ -69,7 +69,9 @@ def refuse_secret_values(values: Iterable[tuple[str, Any]], what: str, named: bo
     """
     scrubber = Scrubber()
     for name, value in values:
-        scrubber.scrub_attribute(value, name, "", named)
+        # A short text of letters is rather a label, or the default of an argument.
+        is_label = isinstance(value, str) and not is_distinctive(value)
+        scrubber.scrub_attribute(value, name, "", named and not is_label)
     places = {**{place: variable for variable, place in scrubber.kept.items()}, **scrubber.left_out}
     for place, variable in sorted(places.items()):
         which = f", the value of the environment variable {variable}," if variable else ","

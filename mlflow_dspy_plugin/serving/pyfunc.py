@@ -1,6 +1,7 @@
 """A loaded program as the model object behind `mlflow.pyfunc` and `mlflow models serve`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ProgramError
 from mlflow_dspy_plugin.packaging.load import LoadedModel, read_folder
 from mlflow_dspy_plugin.programs.fields import fields_of
-from mlflow_dspy_plugin.programs.keys import warn_of_missing_keys
+from mlflow_dspy_plugin.programs.keys import warn_of_missing_keys, with_keys_of_here
 from mlflow_dspy_plugin.serving import chat
 from mlflow_dspy_plugin.serving.inputs import arguments_of
 from mlflow_dspy_plugin.serving.outputs import plain
@@ -26,6 +27,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> "Pyfu
         model_config: The configuration that it was logged with, as overridden at load.
     """
     loaded = read_folder(Path(path), model_config)
+    loaded = replace(loaded, settings=with_keys_of_here(loaded.settings))
     warn_of_missing_keys(loaded.program, loaded.settings)
     return PyfuncModel(loaded, model_config)
 

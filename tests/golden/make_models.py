@@ -3,7 +3,7 @@
 It was run in an environment of the lowest versions, whose models every later one has to read, from the root of the
 checkout::
 
-    python -m tests.golden.make_models json cloudpickle dspy code
+    python -m tests.golden.make_models json source cloudpickle dspy code
 
 A format that was released keeps its folder for ever: make a new one, never the old one again.
 """
@@ -30,11 +30,19 @@ from tests.golden.tidy import leave_out_places, tidy
 # What asks for each kind of folder.
 KINDS = {
     "json": {"serialization_format": "json"},
+    "source": {"serialization_format": "json"},
     "cloudpickle": {"serialization_format": "cloudpickle"},
     "dspy": {"use_dspy_model_save": True},
     "code": {},
 }
 SCRIPT = Path(__file__).with_name("script.py")
+
+
+class Sailing(dspy.ChainOfThought):
+    """A class of `__main__`, whose source travels with the model."""
+
+    def forward(self, **inputs):
+        return super().forward(**inputs)
 
 
 def main() -> None:
@@ -47,6 +55,7 @@ def main() -> None:
         program(**QUESTION)
         for kind in sys.argv[1:]:
             folder = Path(__file__).parent / f"format-{FORMAT}" / kind
+            program = make_program(Sailing if kind == "source" else dspy.ChainOfThought)
             model = {"model": SCRIPT, "compiled_state": program} if kind == "code" else {"model": program}
             mlflow.dspy.save_model(**model, path=folder, input_example=QUESTION, infer_code_paths=False, **KINDS[kind])
             tidy(folder)

@@ -16,10 +16,10 @@ DEMOS = [
 ]
 
 
-def make_program() -> dspy.Module:
+def make_program(cls: type[dspy.ChainOfThought] = dspy.ChainOfThought) -> dspy.Module:
     """A program as an optimizer leaves it, of classes that every process can import."""
     signature = dspy.Signature("question, k: int -> answer, words: list[str]", INSTRUCTIONS)
-    program = dspy.ChainOfThought(signature, temperature=0.7)
+    program = cls(signature, temperature=0.7)
     program.predict.demos = [dspy.Example(**demo).with_inputs("question", "k") for demo in DEMOS]
     return program
 

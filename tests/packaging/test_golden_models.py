@@ -20,9 +20,12 @@ pytestmark = pytest.mark.parametrize("folder", FOLDERS)
 
 def test_it_comes_back_as_the_program_that_was_saved(folder):
     program = mlflow.dspy.load_model(folder)
-    assert type(program) is dspy.ChainOfThought
+    assert type(program).__name__ == ("Sailing" if folder.name == "source" else "ChainOfThought")
+    assert isinstance(program, dspy.ChainOfThought)
     assert [dict(demo) for demo in program.predict.demos] == DEMOS
-    assert program.predict.demos[0].inputs().keys() == ["question", "k"]
+    if folder.name != "code":
+        # DSPy's own state makes dicts of examples.
+        assert program.predict.demos[0].inputs().keys() == ["question", "k"]
     assert program.predict.signature.instructions == INSTRUCTIONS
     assert prompt_of(program, **QUESTION) == prompt_of(make_program(), **QUESTION)
 

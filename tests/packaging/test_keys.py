@@ -4,14 +4,17 @@ import json
 import logging
 
 import dspy
+import mlflow
 import pytest
 
 from mlflow_dspy_plugin.programs.keys import (
     describe_lms,
     key_variables,
     warn_of_missing_keys,
+    with_keys_of_here,
 )
 from mlflow_dspy_plugin.redaction import environment_variable_of
+from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.scripted import scripted_lm
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.programs import QA
@@ -159,3 +162,15 @@ def test_the_variable_that_holds_a_secret_is_found(monkeypatch):
 def test_a_value_that_may_stand_in_a_variable_by_chance_is_not_found(monkeypatch):
     monkeypatch.setenv("A_PLACE", "local")
     assert environment_variable_of("local") is None
+
+
+def test_a_model_logged_in_this_process_answers_by_the_language_model_whose_key_was_given_in_code(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with OpenAIServer({"m": lambda messages, body: "[[ ## answer ## ]]\nAye\n\n[[ ## completed ## ]]"}) as server:
+        given = {"api_base": server.base_url, "api_key": "canary-key-4c0ffee", "cache": False}
+        dspy.configure(lm=dspy.LM("openai/m", **given))
+        mlflow.dspy.save_model(dspy.Predict("question -> answer"), "model")
+        assert mlflow.pyfunc.load_model("model").predict({"question": "Ahoy?"}) == {"answer": "Aye"}
+    dspy.configure(lm=dspy.LM("openai/other", **given))
+    saved = dspy.LM("openai/m")
+    assert with_keys_of_here({"lm": saved})["lm"] is saved
