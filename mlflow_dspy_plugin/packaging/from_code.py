@@ -12,7 +12,6 @@ import dspy
 from mlflow.exceptions import MlflowException
 
 from mlflow_dspy_plugin.errors import ProgramError
-from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secrets_in_source
 from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
@@ -74,8 +73,7 @@ def lay_over(program: dspy.Module, state: dict[str, Any]) -> None:
         load_state(program, state)
     except Exception as error:
         raise ProgramError(
-            f"The compiled state does not fit the program of the script ({type(error).__name__}: "
-            f"{redact_text(str(error))}). It has "
+            f"The compiled state does not fit the program of the script ({type(error).__name__}: {error}). It has "
             f"{list(state)}, the program has {[name for name, _ in program.named_predictors()]}. Compile the program "
             "of this script."
         ) from error
@@ -93,7 +91,7 @@ def run_code(path: Path, model_config: Mapping[str, Any]) -> dspy.Module:
         cause = error.__cause__
         reason = f"{type(cause).__name__}: {cause}" if cause else error.message
         raise ProgramError(
-            f"The script {path.name} sets no model ({redact_text(reason)}). It is run when it is logged and wherever "
+            f"The script {path.name} sets no model ({reason}). It is run when it is logged and wherever "
             "it loads: let it call mlflow.models.set_model(program), and give what it reads by "
             "mlflow.models.ModelConfig as model_config."
         ) from cause
