@@ -12,7 +12,6 @@ import dspy
 from mlflow.exceptions import MlflowException
 
 from mlflow_dspy_plugin.errors import ProgramError
-from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.scrubbing.code_secrets import refuse_secrets_in_source
 from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
@@ -92,7 +91,7 @@ def run_code(path: Path, model_config: Mapping[str, Any]) -> dspy.Module:
         cause = error.__cause__
         reason = f"{type(cause).__name__}: {cause}" if cause else error.message
         raise ProgramError(
-            f"The script {path.name} sets no model ({redact_text(reason)}). It is run when it is logged and wherever "
+            f"The script {path.name} sets no model ({reason}). It is run when it is logged and wherever "
             "it loads: let it call mlflow.models.set_model(program), and give what it reads by "
             "mlflow.models.ModelConfig as model_config."
         ) from cause

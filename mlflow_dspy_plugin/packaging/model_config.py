@@ -90,8 +90,8 @@ def _check_arguments(program: dspy.Module, made: dspy.Module, given: Mapping[str
         if parameter.name not in given and isinstance(before, _PLAIN) and before != after:
             raise ProgramError(
                 f"model_config cannot be applied: {type(program).__name__} keeps as {parameter.name!r} what is not the "
-                f"argument of that name ({before!r:.50} becomes {after!r:.50}). Keep the argument as it was given, or "
-                "give it in model_config too."
+                "argument of that name: it would be another one. Keep the argument as it was given, or give it in "
+                "model_config too."
             )
 
 

@@ -184,13 +184,13 @@ def test_without_arguments_the_program_is_the_one_that_was_saved(model_config):
     ("program", "model_config", "message"),
     [
         (Forgetful(3), {"style": "x"}, r"Forgetful keeps no attribute 'passages' for its constructor\. Keep the"),
-        (Doubling(3), {"style": "x"}, r"Doubling keeps as 'passages' what is not the argument .*\(6 becomes 12\)"),
+        (Doubling(3), {"style": "x"}, r"Doubling keeps as 'passages' what is not the argument"),
         (
             Refusing(),
             {"passages": 9},
             r"Refusing cannot be made with model_config \['passages'\] \(ValueError: too man",
         ),
-        (QA(3), 3, r"model_config is int. Give a dict with text keys"),
+        (QA(3), 3, r"model_config is int\. Give a dict with text keys"),
         (QA(3), [1], r"model_config is list"),
         (QA(3), {3: 4}, r"model_config is dict"),
         (QA(3), "missing.yaml", r"The model_config file cannot be read: .*missing\.yaml"),
