@@ -57,7 +57,7 @@ def test_what_looks_like_a_secret_is_redacted_on_its_way_to_the_store(store):
     assert not files_with_canary(folder) and not files_with_canary(store.parent)
 
 
-def refused(store: Path, said: Any, lm: dspy.LM, match: str, **arguments: Any) -> None:
+def assert_refused(store: Path, said: Any, lm: dspy.LM, match: str, **arguments: Any) -> None:
     with pytest.raises(SecretError, match=match) as caught:
         log(lm, **arguments)
     assert mlflow.search_logged_models(output_format="list") == []
@@ -80,12 +80,12 @@ BESIDE = {
 
 @pytest.mark.parametrize("kind", BESIDE)
 def test_a_secret_that_cannot_be_left_out_is_refused_before_anything_is_stored(kind, store, said):
-    refused(store, said, dspy.LM("openai/m"), "SOME_SERVICE_TOKEN|looks like a secret", **BESIDE[kind])
+    assert_refused(store, said, dspy.LM("openai/m"), "SOME_SERVICE_TOKEN|looks like a secret", **BESIDE[kind])
 
 
 def test_the_key_of_a_language_model_is_refused_where_params_repeat_it(store, said):
     secret = CANARIES["of no form"]
-    refused(
+    assert_refused(
         store,
         said,
         dspy.LM("openai/m", api_key=secret),
