@@ -37,6 +37,10 @@ def path_of(value: Any) -> str | None:
     if module.split(".")[0] == "dspy" and getattr(dspy, name, None) is value:
         # The public name outlives the place of the file.
         return f"dspy:{name}"
+    for standard, types in _STANDARD_TYPES.items():
+        # Python 3.13 has moved some of them to private modules.
+        if name in types and getattr(sys.modules.get(standard), name, None) is value:
+            return f"{standard}:{name}"
     path = f"{module}:{name}"
     if not is_allowed(path) or module not in sys.modules:
         return None
@@ -112,6 +116,8 @@ def _follow(module: ModuleType, path: str) -> Any:
             ) from None
     # What a module has merely imported is not its own: `some_module:os.system`.
     home = getattr(found, "__module__", None) or ""
+    if module.__name__ in _STANDARD_TYPES:
+        return found
     if home != module.__name__ and not (module is dspy and home.split(".")[0] == "dspy"):
         raise tampered(path, f"which belongs to {home or 'no module'!r}")
     return found
