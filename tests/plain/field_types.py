@@ -214,11 +214,16 @@ def _experimental() -> dict[str, FieldType]:
     documents = [experimental.Document(data="Earth orbits.", title="Facts")]
     cited = {"cited_text": "Earth", "document_index": 0, "start_char_index": 0, "end_char_index": 5}
     citations = experimental.Citations.from_dict_list([cited])
-    options = experimental.Choice[("billing", "Payment"), (3, "Bug")]
-    return {
+    types = {
         "documents": FieldType(list[experimental.Document], documents, "[]"),
         "citations": FieldType(experimental.Citations, None, "[]"),
         "citation_list": FieldType(list[experimental.Citations.Citation], citations.citations, "[]"),
+    }
+    if not hasattr(experimental, "Choice"):
+        return types
+    options = experimental.Choice[("billing", "Payment"), (3, "Bug")]
+    return {
+        **types,
         "noul": FieldType(experimental.Noul, None, '{"value": true, "confidence": 0.5}'),
         "criteria": FieldType(experimental.Noul[(True, "blocked"), (False, "usable")], None, '{"value": true}'),
         "score": FieldType(experimental.Score["poor", "fair", "good"], None, '{"value": 1.5, "confidence": 0.5}'),
