@@ -15,6 +15,7 @@ from mlflow_dspy_plugin.errors import ModelFolderError, ProgramError
 from mlflow_dspy_plugin.packaging.format import existing
 from mlflow_dspy_plugin.packaging.from_code import CodeModel, lay_over, run_code
 from mlflow_dspy_plugin.packaging.unpickle import python_that_saved, unpickle
+from mlflow_dspy_plugin.plain.audit import Audit
 from mlflow_dspy_plugin.plain.document import make_document, parse_document, write_document
 from mlflow_dspy_plugin.plain.encode import Encoder
 from mlflow_dspy_plugin.plain.nodes import NotPlain
@@ -87,18 +88,55 @@ def write_contents(
         return _write_pickle(model, settings, folder)
 
 
-def read_contents(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
-    """The program and the settings that a folder holds, as `(program, settings)`; check it first.
+@dataclass(frozen=True)
+class Opened:
+    """The contents of a folder before anything of them is made.
 
-    Args:
+    Attributes:
         folder: The model folder.
         section: The flavor's section of its MLmodel file.
+        parsed: Its plain data; None if it has none.
+        audited: What the audit found in that.
+    """
+
+    folder: Path
+    section: Mapping[str, Any]
+    parsed: dict[str, Any] | None = None
+    audited: Audit | None = None
+
+    def file(self, key: str) -> Path:
+        """The path that the section has under a key."""
+        return existing(self.folder, self.section[key])
+
+
+def open_contents(folder: Path, section: Mapping[str, Any]) -> Opened:
+    """Parse and audit the plain data of a folder, if it has any; check the folder first.
+
+    Raises:
+        ModelFolderError: If it is damaged, or names what a model may not.
+    """
+    by_format = {names.FORMAT_JSON: names.KEY_MODEL_PATH, names.FORMAT_CODE: names.KEY_SETTINGS_PATH}
+    opened = Opened(folder, section)
+    key = by_format.get(section.get(names.KEY_SERIALIZATION, ""))
+    if key is None or key not in section:
+        return opened
+    return Opened(folder, section, *parse_document(opened.file(key).read_bytes()))
+
+
+def read_contents(opened: Opened, model_config: Mapping[str, Any]) -> tuple[dspy.Module, Settings]:
+    """The program and the settings that a folder holds.
+
+    Args:
+        opened: The folder.
         model_config: What code is run with.
     """
     # FORMAT 1 did not say how: pickled, unless the settings stand beside the program.
-    default = names.FORMAT_DSPY if names.KEY_SETTINGS_PATH in section else names.FORMAT_CLOUDPICKLE
-    read = _READERS[section.get(names.KEY_SERIALIZATION, default)]
-    program, settings = read(folder, section, model_config)
+    default = names.FORMAT_DSPY if names.KEY_SETTINGS_PATH in opened.section else names.FORMAT_CLOUDPICKLE
+    serialization = opened.section.get(names.KEY_SERIALIZATION, default)
+    if serialization == names.FORMAT_CODE:
+        program, settings = _read_code(opened, model_config)
+    else:
+        program, settings = _READERS[serialization](opened)
     complete(program, settings)
     return program, settings
 
@@ -116,11 +154,12 @@ def _write_json(program: dspy.Module | None, settings: Settings, folder: Path) -
     return Contents(section, encoder.scrubber.left_out, secrets)
 
 
-def _read_json(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
-    parsed, audited = parse_document(existing(folder, section[names.KEY_MODEL_PATH]).read_bytes())
-    document = make_document(parsed, audited)
+def _read_json(opened: Opened) -> Any:
+    document = make_document(opened.parsed, opened.audited)
     if not isinstance(document.program, dspy.Module):
-        raise ModelFolderError(f"The model in {folder} is damaged: it holds no dspy.Module. Log or download it again.")
+        raise ModelFolderError(
+            f"The model in {opened.folder} is damaged: it holds no dspy.Module. Log or download it again."
+        )
     return document.program, document.settings
 
 
@@ -134,9 +173,8 @@ def _write_pickle(program: dspy.Module, settings: Settings, folder: Path) -> Con
     return Contents(section, pickled.left_out, pickled.secrets)
 
 
-def _read_pickle(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
-    path = existing(folder, section[names.KEY_MODEL_PATH])
-    saved = unpickle(path.read_bytes(), python_that_saved(folder))
+def _read_pickle(opened: Opened) -> Any:
+    saved = unpickle(opened.file(names.KEY_MODEL_PATH).read_bytes(), python_that_saved(opened.folder))
     return saved["program"], saved["settings"]
 
 
@@ -154,10 +192,10 @@ def _write_by_dspy(program: dspy.Module, settings: Settings, folder: Path) -> Co
     return Contents(section, pickled.left_out, pickled.secrets)
 
 
-def _read_by_dspy(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
-    python = python_that_saved(folder)
-    program = existing(folder, f"{section[names.KEY_MODEL_PATH]}/program.pkl")
-    settings = existing(folder, section[names.KEY_SETTINGS_PATH])
+def _read_by_dspy(opened: Opened) -> Any:
+    python = python_that_saved(opened.folder)
+    program = existing(opened.folder, f"{opened.section[names.KEY_MODEL_PATH]}/program.pkl")
+    settings = opened.file(names.KEY_SETTINGS_PATH)
     return unpickle(program.read_bytes(), python), unpickle(settings.read_bytes(), python)
 
 
@@ -181,25 +219,21 @@ def _write_code(model: CodeModel, settings: Settings, folder: Path) -> Contents:
     return Contents(section, {**model.left_out, **written.left_out}, written.secrets)
 
 
-def _read_code(folder: Path, section: Mapping[str, Any], model_config: Mapping[str, Any]) -> Any:
-    settings: Settings = {}
-    if names.KEY_SETTINGS_PATH in section:
-        parsed, audited = parse_document(existing(folder, section[names.KEY_SETTINGS_PATH]).read_bytes())
-        settings = make_document(parsed, audited).settings
+def _read_code(opened: Opened, model_config: Mapping[str, Any]) -> Any:
+    settings = make_document(opened.parsed, opened.audited).settings if opened.audited else {}
     try:
-        program = run_code(existing(folder, section[names.KEY_MODEL_PATH]), model_config)
-        if names.KEY_STATE_PATH in section:
-            lay_over(program, json.loads(existing(folder, section[names.KEY_STATE_PATH]).read_text(encoding="utf-8")))
+        program = run_code(opened.file(names.KEY_MODEL_PATH), model_config)
+        if names.KEY_STATE_PATH in opened.section:
+            lay_over(program, json.loads(opened.file(names.KEY_STATE_PATH).read_text(encoding="utf-8")))
     except ProgramError as error:
         if isinstance(error.__cause__, ImportError):
             raise error.__cause__ from None
-        raise ModelFolderError(f"The model in {folder} cannot be made here. {error.message}") from error
+        raise ModelFolderError(f"The model in {opened.folder} cannot be made here. {error.message}") from error
     return program, settings
 
 
-_READERS: Mapping[str, Callable[[Path, Mapping[str, Any], Mapping[str, Any]], Any]] = {
+_READERS: Mapping[str, Callable[[Opened], Any]] = {
     names.FORMAT_JSON: _read_json,
     names.FORMAT_CLOUDPICKLE: _read_pickle,
     names.FORMAT_DSPY: _read_by_dspy,
-    names.FORMAT_CODE: _read_code,
 }

@@ -10,11 +10,11 @@ from typing import Any
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.needs.installed import distributions_of
 from mlflow_dspy_plugin.packaging import format as folder_format
+from mlflow_dspy_plugin.packaging.contents import open_contents
 from mlflow_dspy_plugin.packaging.mlmodel import download, read_mlmodel, section_of
 from mlflow_dspy_plugin.packaging.trust import kind_of
 from mlflow_dspy_plugin.plain.audit import Audit
-from mlflow_dspy_plugin.plain.document import parse_document
-from mlflow_dspy_plugin.programs.keys import key_variables
+from mlflow_dspy_plugin.programs.keys import address_of, key_variables
 
 _LM_CLASS = "dspy:LM"
 
@@ -69,13 +69,12 @@ def inspect_model(model_uri: str, dst_path: str | None = None) -> ModelReport:
     section = section_of(read_mlmodel(folder), folder)
     if names.KEY_FORMAT in section:
         folder_format.check_folder(folder, section)
-    kind = kind_of(folder, section)
-    audited = _audit_of(folder, section)
+    audited = open_contents(folder, section).audited
     code_files = _files_below(folder, section.get(names.KEY_CODE))
     paths = _paths_of(audited) if audited else _pickled_paths(folder)
     left_out = section.get(names.KEY_LEFT_OUT) or {}
     return ModelReport(
-        kind=kind,
+        kind=kind_of(section, audited),
         serialization_format=section.get(names.KEY_SERIALIZATION),
         names={path: _origin(path, code_files) for path in sorted(paths)},
         sources=_sources(folder, section, audited),
@@ -85,15 +84,6 @@ def inspect_model(model_uri: str, dst_path: str | None = None) -> ModelReport:
         requirements=tuple(_lines(folder / "requirements.txt")),
         versions=section.get(names.KEY_VERSIONS, {}),
     )
-
-
-def _audit_of(folder: Path, section: Mapping[str, Any]) -> Audit | None:
-    """What the model's plain data names, if it has any."""
-    by_format = {names.FORMAT_JSON: names.KEY_MODEL_PATH, names.FORMAT_CODE: names.KEY_SETTINGS_PATH}
-    key = by_format.get(section.get(names.KEY_SERIALIZATION, ""))
-    if key is None or key not in section:
-        return None
-    return parse_document(folder_format.existing(folder, section[key]).read_bytes())[1]
 
 
 def _paths_of(audited: Audit) -> set[str]:
@@ -141,7 +131,7 @@ def _is_language_model(node: Mapping[str, Any]) -> bool:
 def _described(state: Mapping[str, Any]) -> dict[str, Any]:
     model, arguments = str(state.get("model")), state.get("kwargs")
     described: dict[str, Any] = {"model": model, "variables": list(key_variables(model))}
-    address = (arguments.get("api_base") or arguments.get("base_url")) if isinstance(arguments, dict) else None
+    address = address_of(arguments) if isinstance(arguments, dict) else None
     return {**described, **({"api_base": address} if address else {})}
 
 

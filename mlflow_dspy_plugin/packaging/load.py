@@ -1,7 +1,8 @@
 """`load_model`: a model folder becomes a program again. Checked first, then made."""
 
+import contextlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from mlflow_dspy_plugin.needs.versions import warn_of_differences
 from mlflow_dspy_plugin.packaging import core_models
 from mlflow_dspy_plugin.packaging import format as folder_format
 from mlflow_dspy_plugin.packaging.arguments import check_configure
-from mlflow_dspy_plugin.packaging.contents import read_contents
+from mlflow_dspy_plugin.packaging.contents import open_contents, read_contents
 from mlflow_dspy_plugin.packaging.mlmodel import download, read_mlmodel, section_of
 from mlflow_dspy_plugin.packaging.model_config import configured, overridden
 from mlflow_dspy_plugin.packaging.trust import check_trust
@@ -98,24 +99,26 @@ def read_folder(folder: str | Path, model_config: Mapping[str, Any] | None = Non
     if not by_core:
         folder_format.check_folder(folder, section)
     config = overridden(section[names.KEY_MODEL_CONFIG], model_config)
-    check_trust(folder, section)
+    opened = open_contents(folder, section)
+    check_trust(folder, section, opened.audited)
     warn_of_differences(section.get(names.KEY_VERSIONS, {}))
     if code := section.get(names.KEY_CODE):
         folder_format.existing(folder, code)
     mlflow_seam.add_code_to_path(str(folder), section)
     check_modules(section.get(names.KEY_MODULES, {}), folder)
-    program, settings = _read(folder, section, config, by_core)
+    with _explained(folder, section):
+        program, settings = core_models.read(folder, section) if by_core else read_contents(opened, config)
+    # MLflow's own flavor applies no configuration, and code has read it by itself.
+    if not by_core and section.get(names.KEY_SERIALIZATION) != names.FORMAT_CODE:
+        program = configured(program, config)
     return LoadedModel(program, settings, section.get(names.KEY_TASK), mlmodel)
 
 
-def _read(
-    folder: Path, section: Mapping[str, Any], config: Mapping[str, Any], by_core: bool
-) -> tuple[dspy.Module, dict[str, Any]]:
-    """Read the program and the settings, and say what to do where that fails."""
+@contextlib.contextmanager
+def _explained(folder: Path, section: Mapping[str, Any]) -> Iterator[None]:
+    """Say what to do where reading the program and the settings fails."""
     try:
-        if by_core:
-            return core_models.read(folder, section)
-        program, settings = read_contents(folder, section, config)
+        yield
     except ModuleNotFoundError as error:
         raise ModelFolderError(
             f"The model in {folder} needs the module {error.name!r}, which cannot be imported here. "
@@ -133,6 +136,3 @@ def _read(
         raise ModelFolderError(
             f"The model in {folder} is damaged ({error}). It was half written or half copied; log or download it again."
         ) from error
-    # Code has read its configuration by itself.
-    is_code = section.get(names.KEY_SERIALIZATION) == names.FORMAT_CODE
-    return program if is_code else configured(program, config), settings

@@ -7,8 +7,7 @@ from typing import Any
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
-from mlflow_dspy_plugin.packaging.format import existing
-from mlflow_dspy_plugin.plain.document import parse_document
+from mlflow_dspy_plugin.plain.audit import Audit
 
 # What a model can be, from what can do least to what can do most.
 DATA_ONLY, WITH_CODE, PICKLED = "data", "code", "pickle"
@@ -16,22 +15,22 @@ _KINDS = (DATA_ONLY, WITH_CODE, PICKLED)
 _DESCRIPTIONS = {WITH_CODE: "brings or names code", PICKLED: "is pickled"}
 
 
-def kind_of(folder: Path, section: Mapping[str, Any]) -> str:
-    """What kind of model a folder holds, found without importing or making anything of it.
+def kind_of(section: Mapping[str, Any], audited: Audit | None) -> str:
+    """What kind of model it is, found without importing or making anything of it.
 
-    Raises:
-        ModelFolderError: If it is damaged, or names what a model may not.
+    Args:
+        section: The flavor's section of its MLmodel file.
+        audited: What the audit found in its plain data, if it has any.
     """
     serialization = section.get(names.KEY_SERIALIZATION)
     if serialization == names.FORMAT_CODE:
         return WITH_CODE
-    if serialization != names.FORMAT_JSON:
+    if serialization != names.FORMAT_JSON or audited is None:
         return PICKLED
-    _, audited = parse_document(existing(folder, section[names.KEY_MODEL_PATH]).read_bytes())
     return WITH_CODE if audited.brings_code or section.get(names.KEY_CODE) else DATA_ONLY
 
 
-def check_trust(folder: Path, section: Mapping[str, Any]) -> None:
+def check_trust(folder: Path, section: Mapping[str, Any], audited: Audit | None) -> None:
     """Refuse a model that the environment forbids, before any of its code is found, let alone run.
 
     Raises:
@@ -40,7 +39,7 @@ def check_trust(folder: Path, section: Mapping[str, Any]) -> None:
     trusted = os.environ.get(names.ENV_TRUST, "").strip().lower() or PICKLED
     if trusted not in _KINDS:
         raise ModelFolderError(f"{names.ENV_TRUST} is {trusted!r}. Set it to one of {', '.join(_KINDS)}, or unset it.")
-    kind = kind_of(folder, section)
+    kind = kind_of(section, audited)
     if _KINDS.index(kind) > _KINDS.index(trusted):
         raise ModelFolderError(
             f"The model in {folder} {_DESCRIPTIONS[kind]}, and {names.ENV_TRUST} is {trusted!r} here. "

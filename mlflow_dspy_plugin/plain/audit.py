@@ -25,6 +25,7 @@ class Audit:
 
     Attributes:
         nodes: The shared nodes, by their id.
+        references: The ids that are referred to.
         classes: The paths of the classes that it names.
         functions: The paths of the functions that it names.
         sources: The text of each class and function that it brings with it, by name.
@@ -35,6 +36,7 @@ class Audit:
     """
 
     nodes: dict[int, dict[str, Any]] = field(default_factory=dict)
+    references: set[int] = field(default_factory=set)
     classes: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
     sources: dict[str, str] = field(default_factory=dict)
@@ -47,12 +49,6 @@ class Audit:
         """Whether loading or calling it can run more than DSPy's own code."""
         foreign = [path for path in self.classes if not is_data(path)]
         return bool(foreign or self.functions or self.sources or self.imports or self.reaches_out)
-
-    @property
-    def modules(self) -> set[str]:
-        """The modules that have to be importable."""
-        paths = {*self.classes, *self.functions, *self.imports}
-        return {path.partition(":")[0] for path in paths} - {""}
 
 
 def audit(document: Any) -> Audit:
@@ -72,7 +68,8 @@ def audit(document: Any) -> Audit:
         _look_at(node, found, importing=False)
     for node in _nodes_below(in_source):
         _look_at(node, found, importing=True)
-    _check_references([*in_source, document["program"], document["settings"]], found)
+    if unknown := found.references - found.nodes.keys():
+        raise _damaged(f"it refers to {min(unknown)!r}, which it does not have")
     return found
 
 
@@ -115,7 +112,9 @@ def _look_at(node: dict[str, Any], found: Audit, importing: bool) -> None:
 
 
 def _note(node: dict[str, Any], kind: str, found: Audit) -> None:
-    if "id" in node and kind != "ref":
+    if kind == "ref":
+        found.references.add(node["id"])
+    elif "id" in node:
         _note_id(node, found)
     if kind in _PATHS and isinstance(node[_PATHS[kind]], str):
         _note_path(node[_PATHS[kind]], kind, found)
@@ -142,12 +141,6 @@ def _note_path(path: str, kind: str, found: Audit) -> None:
     if not is_allowed(path):
         raise tampered(path, "which a model may not name")
     (found.functions if kind == "function" else found.classes).add(path)
-
-
-def _check_references(values: list[Any], found: Audit) -> None:
-    for node in _nodes_below(values):
-        if node[KIND] == "ref" and node["id"] not in found.nodes:
-            raise _damaged(f"it refers to {node['id']!r}, which it does not have")
 
 
 def _damaged(what: str) -> ModelFolderError:

@@ -101,11 +101,12 @@ class Definitions:
                 refuse_secrets(code)
         refuse_secrets_in_source(source.text, f"The source of {name}")
         compiled = source.compile("<source>")
-        if of_module := sorted(names_read(compiled) & _OF_THE_MODULE & namespace.keys()):
+        read = names_read(compiled)
+        if of_module := sorted(read & _OF_THE_MODULE & namespace.keys()):
             raise NotPlain(f"{name} reads {of_module[0]}, which is another one where it loads")
         known = namespace.keys() - _OF_THE_MODULE - _IN_EVERY_MODULE - {name}
         now = names_read_at_definition(compiled) & known
-        later = (names_read(compiled) | _types_in_texts(compiled, namespace)) & known
+        later = (read | _types_in_texts(compiled, namespace)) & known
         hints = names_in_annotations(source.text) & known - now - later
         body = {"name": name, "source": source.text, "future_annotations": source.future_annotations}
         self._steps[name] = _Step(body, now, later | hints)

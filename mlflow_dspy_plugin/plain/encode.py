@@ -60,7 +60,7 @@ class Encoder:
         node = Node()
         self._nodes[id(value)] = (value, node)
         try:
-            node.body = self._body_of(value, node, where)
+            node.body = self._body_of(value, where)
         except BaseException:
             del self._nodes[id(value)]
             raise
@@ -83,7 +83,7 @@ class Encoder:
         node.shared = True
         return node
 
-    def _body_of(self, value: Any, node: Node, where: str) -> dict[str, Any]:
+    def _body_of(self, value: Any, where: str) -> dict[str, Any]:
         if programs_seam.is_signature(value):
             refuse_secrets(value)
             return encode_signature(value, self.encode, where)
@@ -98,7 +98,7 @@ class Encoder:
         if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType)) or path_of(value) or is_definition(value):
             return self._function(value, where)
         body = encode_value(value, self.encode, where)
-        return self._object(value, node, where) if body is None else body
+        return self._object(value, where) if body is None else body
 
     def _encode_data(self, value: Any, where: str) -> Any:
         """The node of what speaks of fields, where names tell nothing of secrets."""
@@ -141,7 +141,7 @@ class Encoder:
 
     # -- objects --------------------------------------------------------------------------------
 
-    def _object(self, obj: Any, node: Node, where: str) -> dict[str, Any]:
+    def _object(self, obj: Any, where: str) -> dict[str, Any]:
         cls = type(obj)
         if constructors.dumps_itself(obj):
             state = self.scrubber.scrub(obj.dump_state(), where)
@@ -155,13 +155,12 @@ class Encoder:
             return {KIND: "interpreter", "arguments": self.encode(interpreter, where)}
         if not programs_seam.is_part_of_program(cls) and not is_definition(cls):
             raise NotPlain(f"{where} is a {cls.__module__}.{cls.__qualname__}, which is no plain data")
-        path = path_of(cls)
         # A class that cannot be imported may be described by what it holds.
-        named = self._path(cls, where) if path or is_definition(cls) else self.encode(cls, where)
+        named = path_of(cls) or (self._path if is_definition(cls) else self.encode)(cls, where)
         state = self._state(obj, where)
         if not isinstance(state, dict):
             return {KIND: "object", "class": named, "state": self.encode(state, where)}
-        return self._of_attributes(obj, node, named, state, where)
+        return self._of_attributes(obj, named, state, where)
 
     def _state(self, obj: Any, where: str) -> Any:
         try:
@@ -172,7 +171,7 @@ class Encoder:
             raise NotPlain(f"{where} is {_describe(obj)}, which is more than its attributes")
         return {} if reduced[2] is None else reduced[2]
 
-    def _of_attributes(self, obj: Any, node: Node, named: Any, state: dict[str, Any], where: str) -> dict[str, Any]:
+    def _of_attributes(self, obj: Any, named: Any, state: dict[str, Any], where: str) -> dict[str, Any]:
         remade = programs_seam.remade_attributes(obj)
         attributes: dict[str, Any] = {}
         refused: dict[str, NotPlain] = {}

@@ -80,17 +80,12 @@ def resolve(path: str) -> Any:
     return _follow(importlib.import_module(path.partition(":")[0]), path)
 
 
-def resolve_class(path: str) -> type:
-    """The class that a path leads to, refused unless programs are made of its kind.
+def checked_class(found: Any, path: str) -> type:
+    """The class that a path led to, refused unless programs are made of its kind, or the model brings its source.
 
     Raises:
         ModelFolderError: If it is no class, or of another kind.
     """
-    return checked_class(resolve(path), path)
-
-
-def checked_class(found: Any, path: str) -> type:
-    """The class, refused unless programs are made of its kind, or the model brings its source."""
     if not isinstance(found, type) or not (path.startswith(":") or is_part_of_program(found)):
         raise tampered(path, "which is no module, language model, adapter, retriever or value of DSPy's")
     return found

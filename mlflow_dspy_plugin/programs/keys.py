@@ -115,6 +115,12 @@ def warn_of_missing_keys(program: dspy.Module, settings: Mapping[str, Any]) -> N
             )
 
 
+def address_of(arguments: Mapping[str, Any]) -> str | None:
+    """The address that a language model with these arguments asks, if it is not its provider's own."""
+    address = arguments.get("api_base") or arguments.get("base_url")
+    return None if address is None else str(address)
+
+
 def with_keys_of_here(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a model; in place of a language model whose key is missing, the same one that is set here.
 
@@ -151,9 +157,7 @@ def _variables_of(lm: dspy.BaseLM) -> tuple[str, ...]:
 
 
 def _api_base(lm: dspy.BaseLM) -> str | None:
-    arguments = getattr(lm, "kwargs", {})
-    address = arguments.get("api_base") or arguments.get("base_url")
-    return None if address is None else str(address)
+    return address_of(getattr(lm, "kwargs", {}))
 
 
 def _provider_of(model: str) -> str:
