@@ -98,6 +98,10 @@ class Watcher(BaseCallback):
 
     installed = True
 
+    def listens(self) -> bool:
+        """Whether it wants to be told of calls that begin now; asked before each."""
+        return True
+
 
 def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
     """Have DSPy call these callbacks beside the user's, whatever is configured later.
@@ -116,7 +120,8 @@ def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
             value = original(self, key, default)
             if key != "callbacks":
                 return value
-            return [each for each in value or () if not isinstance(each, Watcher)] + installed
+            others = [each for each in value or () if not isinstance(each, Watcher)]
+            return others + [watcher for watcher in installed if watcher.listens()]
 
         return get
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import mlflow
 import yaml
-from mlflow.entities import LiveSpan
 from mlflow.environment_variables import MLFLOW_LOCK_MODEL_DEPENDENCIES
 from mlflow.models.dependencies_schemas import _get_dependencies_schemas
 from mlflow.models.model import _update_active_model_id_based_on_mlflow_model
 from mlflow.models.rag_signatures import SIGNATURE_FOR_LLM_INFERENCE_TASK
 from mlflow.models.resources import _ResourceBuilder
 from mlflow.models.utils import _load_model_code_path, _save_example
-from mlflow.tracing.provider import _get_trace_exporter, set_span_in_context
+from mlflow.tracing.provider import _get_trace_exporter
 from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri
 from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS, get_autologging_config
@@ -134,25 +133,6 @@ def record_autologging(integration: str, config: Mapping[str, Any]) -> None:
 def is_silent(integration: str) -> bool:
     """Whether the user wants no log lines from the integration."""
     return bool(get_autologging_config(integration, "silent", False))
-
-
-def enter_span(span: LiveSpan) -> Any:
-    """Make the span the current one of this context; the token takes it back."""
-    return set_span_in_context(span)
-
-
-def leave_span(token: Any) -> None:
-    """Take a span back, by the token that `enter_span` gave.
-
-    MLflow's own way logs an error where this is no longer the context that the span was entered
-    in: a stream that is abandoned ends in that of the garbage collector. There is nothing to take
-    back there.
-    """
-    # MLflow >= 3.5 has two tokens where its tracer is isolated from that of the process.
-    for part in token if isinstance(token, tuple) else (token,):
-        if part is not None:
-            with contextlib.suppress(ValueError):
-                part.var.reset(part)
 
 
 def start_export() -> None:

@@ -1,161 +1,164 @@
 """When a span opens and closes, and nothing else: DSPy's events -> MLflow's spans."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import dspy
-import mlflow
-from mlflow.entities import LiveSpan, SpanEvent, SpanStatusCode
 
 from mlflow_dspy_plugin.boundary import never_raises
-from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
-from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
+from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.seams.programs import ends_agent
-from mlflow_dspy_plugin.tracing import spans, usage
+from mlflow_dspy_plugin.tracing import lm_calls, program, spans
+from mlflow_dspy_plugin.tracing.calls import Call, Calls, is_silenced
+from mlflow_dspy_plugin.tracing.content import Content
 
-# Under this name code inherits that its calls are not to be traced.
-_SILENCED = "silenced"
-
-
-@dataclass(frozen=True)
-class _Open:
-    """A call that is under way: its span, and what has to be taken back when it ends.
-
-    A call that gets no span of its own stands for its parent's, so that what it calls finds it.
-    """
-
-    span: LiveSpan | None
-    context: Any = None
-    handed_down: Any = None
-    # What was being handled when the call began, which therefore did not interrupt it.
-    interruption: BaseException | None = None
+# Notes of a call about what is below it.
+_ADAPTER, _FAILURE = "adapter", "failure"
 
 
 class TracingCallback(dspy_seam.Watcher):
     """Opens a span at every `on_*_start` of DSPy and closes it at the `on_*_end` of the same call.
 
     Args:
+        content: What may be written into spans, and how.
+        sampling_ratio: The part of the calls from outside that is recorded, from 0 to 1; None for all.
         trace_compiles: Whether what runs inside an optimizer's `compile` is traced.
         trace_evaluations: Whether what runs inside `dspy.Evaluate` is traced.
     """
 
-    def __init__(self, *, trace_compiles: bool = False, trace_evaluations: bool = True):
+    def __init__(
+        self,
+        content: Content | None = None,
+        *,
+        sampling_ratio: float | None = None,
+        trace_compiles: bool = False,
+        trace_evaluations: bool = True,
+    ):
+        self._calls = Calls(content or Content(), sampling_ratio)
         self._trace_compiles = trace_compiles
         self._trace_evaluations = trace_evaluations
-        self._open: dict[str, _Open] = {}
 
+    def listens(self) -> bool:
+        return not is_silenced() and span_seam.is_tracing_enabled()
+
+    @never_raises
     def on_module_start(self, call_id, instance, inputs):
         # dspy 3.0 to 3.3 take a language model that is no `dspy.LM` for a module.
-        is_lm = isinstance(instance, dspy.BaseLM)
-        self._start(call_id, lambda: (spans.of_lm if is_lm else spans.of_module)(instance), inputs)
+        if isinstance(instance, dspy.BaseLM):
+            self._start_lm(call_id, instance, inputs)
+            return
+        call = self._start(call_id, spans.of_module(instance), inputs)
+        if call is not None and call.opens_trace:
+            program.describe(call, instance)
 
+    @never_raises
     def on_lm_start(self, call_id, instance, inputs):
-        self._start(call_id, lambda: spans.of_lm(instance), inputs)
+        self._start_lm(call_id, instance, inputs)
 
+    @never_raises
     def on_adapter_format_start(self, call_id, instance, inputs):
-        self._start(call_id, lambda: spans.of_adapter(instance, "format"), inputs)
+        self._note_adapter(instance)
+        self._start(call_id, spans.of_adapter(instance, "format"), inputs)
 
+    @never_raises
     def on_adapter_parse_start(self, call_id, instance, inputs):
-        self._start(call_id, lambda: spans.of_adapter(instance, "parse"), inputs)
+        self._start(call_id, spans.of_adapter(instance, "parse"), inputs)
 
+    @never_raises
     def on_tool_start(self, call_id, instance, inputs):
-        if ends_agent(instance):
-            self._stand_for_parent(call_id)
-        else:
-            self._start(call_id, lambda: spans.of_tool(instance), inputs)
+        if not ends_agent(instance):
+            self._start(call_id, spans.of_tool(instance), inputs)
 
+    @never_raises
+    def on_interpreter_execute_start(self, call_id, instance, inputs):
+        self._start(call_id, spans.of_interpreter(instance, "execute"), inputs)
+
+    @never_raises
+    def on_interpreter_tool_call_start(self, call_id, instance, inputs):
+        self._start(call_id, spans.of_interpreter(instance, "tool_call"), inputs)
+
+    @never_raises
+    def on_interpreter_startup_start(self, call_id, instance, inputs):
+        self._start(call_id, spans.of_interpreter(instance, "startup"), inputs)
+
+    @never_raises
+    def on_retriever_start(self, call_id, instance, inputs):
+        self._start(call_id, spans.of_retriever(instance), inputs)
+
+    @never_raises
+    def on_embedder_start(self, call_id, instance, inputs):
+        self._start(call_id, spans.of_embedder(instance), inputs)
+
+    @never_raises
     def on_evaluate_start(self, call_id, instance, inputs):
-        self._stand_for_parent(call_id, silence=not self._trace_evaluations)
+        if not self._trace_evaluations and self.installed:
+            self._calls.silence(call_id)
 
+    @never_raises
     def on_compile_start(self, call_id, instance, inputs):
-        self._stand_for_parent(call_id, silence=not self._trace_compiles)
+        if not self._trace_compiles and self.installed:
+            self._calls.silence(call_id)
 
+    @never_raises
     def on_module_end(self, call_id, outputs, exception=None):
-        self._end(call_id, outputs, exception)
+        self._calls.close(call_id, outputs, exception)
 
-    # Closing a call is the same whatever kind it is of.
-    on_lm_end = on_module_end
-    on_adapter_format_end = on_module_end
-    on_adapter_parse_end = on_module_end
+    # Closing a call is the same whatever kind it is of, but for what follows.
     on_tool_end = on_module_end
+    on_adapter_format_end = on_module_end
+    on_interpreter_execute_end = on_module_end
+    on_interpreter_tool_call_end = on_module_end
+    on_interpreter_startup_end = on_module_end
+    on_retriever_end = on_module_end
+    on_embedder_end = on_module_end
     on_evaluate_end = on_module_end
     on_compile_end = on_module_end
 
     @never_raises
+    def on_lm_end(self, call_id, outputs, exception=None):
+        self._note_failure(exception)
+        self._calls.close(call_id, outputs, exception)
+
+    @never_raises
+    def on_adapter_parse_end(self, call_id, outputs, exception=None):
+        if exception is not None and (parent := self._caller()) is not None:
+            failed = parent.notes.get(_ADAPTER, "")
+            parent.add_event("dspy.adapter.parse_failed", {"adapter": failed, "error": str(exception)})
+        self._note_failure(exception)
+        self._calls.close(call_id, outputs, exception)
+
+    @never_raises
     def on_lm_result(self, result: Any) -> None:
-        """Note the tokens and the cost of the LM call that the current code runs in."""
-        call = self._open.get(dspy_seam.active_call_id())
-        if call is not None and call.context is not None:
-            call.span.set_attributes(usage.attributes_of(result))
+        """Keep what DSPy knows of the LM call that the current code runs in, until it ends."""
+        call = self._caller()
+        if call is not None:
+            call.result = result
 
-    @never_raises
-    def _start(self, call_id: str, describe: Callable[[], spans.Opening], inputs: Mapping[str, Any]) -> None:
-        if not self.installed or dspy_seam.inherited(_SILENCED):
+    def _start(self, call_id: str, opening: spans.Opening, inputs: Mapping[str, Any]) -> Call | None:
+        return self._open(call_id, opening, lambda: spans.inputs_of(inputs))
+
+    def _start_lm(self, call_id: str, lm: Any, inputs: Mapping[str, Any]) -> None:
+        self._open(call_id, lm_calls.opening(lm, inputs), lambda: lm_calls.request(lm, inputs))
+
+    def _open(self, call_id: str, opening: spans.Opening, inputs: Callable[[], Mapping[str, Any]]) -> Call | None:
+        # What has been uninstalled while DSPy was about to call it begins nothing.
+        return self._calls.open(call_id, opening, inputs) if self.installed else None
+
+    def _caller(self) -> Call | None:
+        """The call that the current code runs in; inside a handler, the one that made the call."""
+        return self._calls.under_way(dspy_seam.active_call_id())
+
+    def _note_failure(self, exception: BaseException | None) -> None:
+        if exception is not None and (caller := self._caller()) is not None:
+            caller.notes[_FAILURE] = True
+
+    def _note_adapter(self, adapter: Any) -> None:
+        """Tell of a fallback: after a failure the same caller tries another adapter."""
+        caller = self._caller()
+        if caller is None:
             return
-        opening, parent = describe(), self._parent()
-        span = mlflow.start_span_no_context(opening.name, span_type=opening.type, parent_span=parent)
-        if parent is None:
-            mlflow_seam.start_export()
-        self._open[call_id] = _Open(
-            span,
-            mlflow_seam.enter_span(span),
-            dspy_seam.hand_down_parent(call_id),
-            dspy_seam.interruption(),
-        )
-        # Only now: what cannot be read must not cost the span, or leave it open.
-        span.set_attributes(dict(opening.attributes))
-        span.set_inputs(spans.inputs_of(inputs))
-
-    @never_raises
-    def _stand_for_parent(self, call_id: str, silence: bool = False) -> None:
-        if not self.installed:
-            return
-        handed = dspy_seam.hand_down(**{_SILENCED: True}) if silence else None
-        self._open[call_id] = _Open(self._parent(), handed_down=handed)
-
-    @never_raises
-    def _end(self, call_id: str, outputs: Any, exception: BaseException | None) -> None:
-        call = self._open.pop(call_id, None)
-        if call is None:
-            return
-        if call.handed_down is not None:
-            dspy_seam.take_back(call.handed_down)
-        if call.context is not None:
-            # Before it ends: a trace that has ended is no longer found in the context.
-            mlflow_seam.leave_span(call.context)
-            _close(call, outputs, exception)
-
-    def _parent(self) -> LiveSpan | None:
-        """The span under which the current code runs.
-
-        The span of the context comes first: it may be one that the user opened inside a module.
-        """
-        current = mlflow.get_current_active_span()
-        if current is not None:
-            return current
-        call = self._open.get(dspy_seam.active_call_id() or dspy_seam.inherited_call_id())
-        return call.span if call is not None else None
-
-
-def _close(call: _Open, outputs: Any, exception: BaseException | None) -> None:
-    """End the span of a call, whether or not what it ended with can be read."""
-    passing = dspy_seam.interruption()
-    if exception is None and outputs is None and passing is not call.interruption:
-        exception = passing
-    status = SpanStatusCode.OK if exception is None else SpanStatusCode.ERROR
-    try:
-        if exception is not None:
-            call.span.add_event(_event_of(exception))
-        elif outputs is not None:
-            call.span.set_outputs(spans.outputs_of(outputs))
-    finally:
-        call.span.end(status=status)
-
-
-def _event_of(exception: BaseException) -> SpanEvent:
-    """The event that tells of an exception; a provider may have put the caller's key into its message."""
-    event = SpanEvent.from_exception(exception)
-    attributes = {key: redact_text(value) for key, value in event.attributes.items()}
-    return SpanEvent(name=event.name, timestamp=event.timestamp, attributes=attributes)
+        name, before = type(adapter).__name__, caller.notes.get(_ADAPTER)
+        if caller.notes.pop(_FAILURE, False) and before not in (None, name):
+            caller.add_event("dspy.adapter.fallback", {"from": before, "to": name})
+        caller.notes[_ADAPTER] = name

@@ -1,57 +1,72 @@
 """What a span says: an event of DSPy -> name, type, inputs, outputs and attributes. Pure."""
 
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
 from mlflow.entities import SpanType
-from mlflow.tracing.constant import SpanAttributeKey
 
-from mlflow_dspy_plugin.redaction import redact_named
 from mlflow_dspy_plugin.seams.programs import is_signature
+from mlflow_dspy_plugin.seams.spans import OUTPUTS
+from mlflow_dspy_plugin.tracing import documents
 
-# The first class that fits names the type of a module's span.
+# An attribute of newer releases of MLflow, used on all.
+MODEL = "mlflow.llm.model"
+
+# The first class that fits names the type of a module's span; not every release has all of them.
 _MODULE_TYPES = (
-    (dspy.Retrieve, SpanType.RETRIEVER),
-    (dspy.ReAct, SpanType.AGENT),
-    (dspy.Predict, SpanType.LLM),
+    ("Retrieve", SpanType.RETRIEVER),
+    ("ReAct", SpanType.AGENT),
+    ("ReActV2", SpanType.AGENT),
+    ("CodeAct", SpanType.AGENT),
+    ("ProgramOfThought", SpanType.AGENT),
+    ("RLM", SpanType.AGENT),
+    ("Flex", SpanType.AGENT),
+    ("Avatar", SpanType.AGENT),
+    ("Predict", SpanType.LLM),
 )
-# Attributes of a trace viewer that reads the messages of an LM span (MLflow's names of today).
-_MODEL_ATTRIBUTE = "mlflow.llm.model"
-_PROVIDER_ATTRIBUTE = "mlflow.llm.provider"
+_TYPES_OF_CLASSES = [(getattr(dspy, name), t) for name, t in _MODULE_TYPES if hasattr(dspy, name)]
+# What is the same for every call of a class, or of a signature.
+_known_modules: weakref.WeakKeyDictionary[type, tuple[str, str]] = weakref.WeakKeyDictionary()
+_known_signatures: weakref.WeakKeyDictionary[type, dict[str, str]] = weakref.WeakKeyDictionary()
+
+
+def outputs_of(outputs: Any, result: Any = None) -> Mapping[str, Any]:
+    """The outputs of a call in the form that a trace viewer reads best."""
+    if outputs is None:
+        return {}
+    return {OUTPUTS: outputs.toDict() if isinstance(outputs, dspy.Prediction) else outputs}
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What a span says of itself, whatever it is called with."""
+    """What a span says of itself, whatever it is called with.
+
+    Attributes:
+        name: Its name.
+        type: MLflow's type of it.
+        attributes: What it says from its beginning.
+        ending: What it says in the end: (outputs of the call or None, what DSPy keeps of an LM
+            call or None) -> attributes.
+    """
 
     name: str
     type: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    ending: Callable[[Any, Any], Mapping[str, Any]] = outputs_of
 
 
 def of_module(module: Any) -> Opening:
     """A call of a `dspy.Module`."""
-    span_type = next((t for cls, t in _MODULE_TYPES if isinstance(module, cls)), SpanType.CHAIN)
-    return Opening(f"{type(module).__name__}.forward", span_type, _signatures(module))
-
-
-def of_lm(lm: Any) -> Opening:
-    """A call of a language model."""
-    model = str(getattr(lm, "model", ""))
-    attributes = {
-        **redact_named(getattr(lm, "kwargs", None) or {}),
-        "model": model,
-        "model_type": getattr(lm, "model_type", None),
-        "cache": getattr(lm, "cache", None),
-        SpanAttributeKey.MESSAGE_FORMAT: "dspy",
-        _MODEL_ATTRIBUTE: model,
-    }
-    if "/" in model:
-        attributes[_PROVIDER_ATTRIBUTE] = model.split("/", 1)[0]
-    span_type = SpanType.CHAT_MODEL if attributes["model_type"] == "chat" else SpanType.LLM
-    return Opening(f"{type(lm).__name__}.__call__", span_type, attributes)
+    cls = type(module)
+    known = _known_modules.get(cls)
+    if known is None:
+        span_type = next((t for base, t in _TYPES_OF_CLASSES if isinstance(module, base)), SpanType.CHAIN)
+        known = _known_modules[cls] = (f"{cls.__name__}.forward", span_type)
+    ending = documents.outputs_of if known[1] == SpanType.RETRIEVER else outputs_of
+    return Opening(*known, _of_predictor(module), ending)
 
 
 def of_adapter(adapter: Any, step: str) -> Opening:
@@ -65,24 +80,58 @@ def of_tool(tool: Any) -> Opening:
     return Opening(f"Tool.{tool.name}", SpanType.TOOL, attributes)
 
 
+def of_interpreter(interpreter: Any, step: str) -> Opening:
+    """One step of a code interpreter: `execute`, `tool_call` or `startup`."""
+    return Opening(f"{type(interpreter).__name__}.{step}", SpanType.TOOL)
+
+
+def of_retriever(retriever: Any) -> Opening:
+    """A call of a retriever that is no module."""
+    attributes = {"k": k} if isinstance(k := getattr(retriever, "k", None), int) else {}
+    return Opening(f"{type(retriever).__name__}.__call__", SpanType.RETRIEVER, attributes, documents.outputs_of)
+
+
+def of_embedder(embedder: Any) -> Opening:
+    """A call of a `dspy.Embedder`."""
+    model = embedder.model if isinstance(embedder.model, str) else getattr(embedder.model, "__qualname__", "")
+    attributes = {"model": model, MODEL: model, "batch_size": embedder.batch_size, "cache": embedder.caching}
+    return Opening(f"{type(embedder).__name__}.__call__", SpanType.EMBEDDING, attributes, _shape_of)
+
+
 def inputs_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call by name, as the user wrote them; what DSPy handed over is kept."""
+    if "kwargs" not in inputs:
+        return dict(inputs)
     named = {key: value for key, value in inputs.items() if key not in ("args", "kwargs")}
     if inputs.get("args"):
         named["args"] = inputs["args"]
-    named.update(inputs.get("kwargs") or {})
-    # Serializing a signature class is slow and shows pydantic's inside; its repr is what DSPy shows.
-    readable = {key: repr(value) if is_signature(value) else value for key, value in named.items()}
-    return redact_named(readable)
+    named.update(inputs["kwargs"] or {})
+    return named
 
 
-def outputs_of(outputs: Any) -> Any:
-    """The outputs of a call in the form that a trace viewer reads best."""
-    return outputs.toDict() if isinstance(outputs, dspy.Prediction) else outputs
+def _shape_of(vectors: Any, result: Any) -> Mapping[str, Any]:
+    """How many vectors there are and of what length: their numbers say nothing to a reader, and fill the store."""
+    shape = getattr(vectors, "shape", ())
+    if not shape:
+        return {}
+    return {OUTPUTS: {"count": 1 if len(shape) == 1 else shape[0], "dimensions": shape[-1]}}
 
 
-def _signatures(module: Any) -> dict[str, str]:
-    """The signature of a predictor, as text."""
+def _of_predictor(module: Any) -> dict[str, Any]:
+    """The signature of a predictor, or of the one inside a module that is built around one."""
     predictor = module if isinstance(module, dspy.Predict) else getattr(module, "predict", None)
     signature = getattr(predictor, "signature", None) or getattr(module, "signature", None)
-    return {"signature": signature.signature} if is_signature(signature) else {}
+    if not is_signature(signature):
+        return {}
+    told = dict(_of_signature(signature))
+    if isinstance(predictor, dspy.Predict):
+        told["demos"] = len(predictor.demos)
+    return told
+
+
+def _of_signature(signature: Any) -> dict[str, str]:
+    told = _known_signatures.get(signature)
+    if told is None:
+        told = {"signature": signature.signature, "instructions": signature.instructions}
+        _known_signatures[signature] = told
+    return told

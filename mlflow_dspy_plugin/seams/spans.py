@@ -1,0 +1,202 @@
+"""MLflow's live spans, opened and closed at the least cost that MLflow allows.
+
+MLflow's own functions turn every attribute into JSON one by one and read it back at the end, look at
+the environment for each span, and make a new tracer. Attributes are given here as the JSON text that
+MLflow stores, a whole span's at once.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+from mlflow.entities import LiveSpan, SpanEvent, SpanType
+from mlflow.tracing import provider as _provider
+from mlflow.tracing.config import get_config
+from mlflow.tracing.constant import SpanAttributeKey
+from mlflow.tracing.provider import set_span_in_context
+from mlflow.tracing.trace_manager import InMemoryTraceManager
+from mlflow.tracing.utils import encode_span_id
+from mlflow.tracing.utils.processor import apply_span_processors
+from opentelemetry import trace as _otel
+from opentelemetry.context import Context
+
+INPUTS = SpanAttributeKey.INPUTS
+OUTPUTS = SpanAttributeKey.OUTPUTS
+_OK = _otel.Status(_otel.StatusCode.OK)
+_ERROR = _otel.Status(_otel.StatusCode.ERROR)
+# Newer releases filter spans in their UI by levels.
+_LEVEL = getattr(SpanAttributeKey, "LOG_LEVEL", None)
+_DEBUG, _INFO, _FAILURE = "10", "20", "40"
+_SHOWN_TYPES = {
+    *(SpanType.LLM, SpanType.CHAT_MODEL, SpanType.TOOL),
+    *(SpanType.RETRIEVER, SpanType.AGENT, SpanType.EMBEDDING),
+}
+# The span of this context, if it is one of this package: finding it in MLflow takes longer.
+_entered: contextvars.ContextVar[LiveSpan | None] = contextvars.ContextVar("mlflow_dspy_plugin_span", default=None)
+# No sampler that decides by the id of a trace takes this one.
+_NEVER_SAMPLED = _otel.SpanContext(trace_id=2**128 - 1, span_id=2**64 - 1, is_remote=False)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A span that is not recorded, and below which nothing is."""
+
+    _span: _otel.Span
+
+
+DROPPED = Dropped(_otel.NonRecordingSpan(_NEVER_SAMPLED))
+
+
+def is_tracing_enabled() -> bool:
+    """Whether MLflow's tracing is on in this process; cheaper than MLflow's own, which makes a tracer."""
+    return not isinstance(_current_provider(), _otel.NoOpTracerProvider)
+
+
+def open_span(name: str, span_type: str, parent: LiveSpan | None) -> LiveSpan | Dropped | None:
+    """Start a span below its parent, or a new trace.
+
+    Returns:
+        The span; what stands for it where sampling has dropped it; None where tracing is off.
+    """
+    context = _otel.set_span_in_context(parent._span, Context()) if parent is not None else _outer_context()
+    otel_span = _tracer().start_span(name, context=context)
+    if not otel_span.is_recording():
+        return Dropped(otel_span) if otel_span.get_span_context().is_valid else None
+    span = _registered(otel_span, parent)
+    if span is not None:
+        _set_type(otel_span, span_type)
+    return span
+
+
+def set_attributes(span: LiveSpan, attributes: Mapping[str, str]) -> None:
+    """Set attributes, each given as JSON text."""
+    span._span.set_attributes(attributes)
+
+
+def close_span(span: LiveSpan, failed: bool) -> None:
+    """End a span; a status of an error that the user has set stays."""
+    otel_span = span._span
+    if failed or otel_span.status.status_code is not _otel.StatusCode.ERROR:
+        otel_span.set_status(_ERROR if failed else _OK)
+    if failed and _LEVEL is not None:
+        otel_span.set_attribute(_LEVEL, _FAILURE)
+    if get_config().span_processors:
+        apply_span_processors(span)
+    otel_span.end()
+
+
+def add_event(span: LiveSpan, event: SpanEvent) -> None:
+    """Add an event to a span."""
+    span._span.add_event(event.name, event.attributes, event.timestamp)
+
+
+def current_span() -> LiveSpan | None:
+    """The live span of this context; None where there is none of MLflow's, or its trace has ended."""
+    entered, otel_span = _entered.get(), _current_otel_span()
+    if entered is None or entered._span is not otel_span:
+        entered = _look_up(otel_span)
+    return entered if entered is not None and _is_registered(entered) else None
+
+
+def enter_span(span: LiveSpan | Dropped) -> Any:
+    """Make the span the current one of this context; the token takes it back."""
+    return _entered.set(span if isinstance(span, LiveSpan) else None), set_span_in_context(span)
+
+
+def leave_span(tokens: Any) -> None:
+    """Take a span back, by what `enter_span` gave.
+
+    MLflow's own way logs an error where this is no longer the context that the span was entered
+    in: a stream that is abandoned ends in that of the garbage collector. There is nothing to take
+    back there.
+    """
+    mine, theirs = tokens
+    # Newer releases have two tokens where their tracer is isolated from that of the process.
+    for token in (mine, *(theirs if isinstance(theirs, tuple) else (theirs,))):
+        if token is not None:
+            with contextlib.suppress(ValueError):
+                token.var.reset(token)
+
+
+def describe_trace(span: LiveSpan, metadata: Mapping[str, str], tags: Mapping[str, str]) -> None:
+    """Add to what a trace says of itself."""
+    with InMemoryTraceManager.get_instance().get_trace(span.trace_id) as trace:
+        if trace is not None:
+            trace.info.trace_metadata.update(metadata)
+            trace.info.tags.update(tags)
+
+
+def _outer_context() -> Context | None:
+    """The context of a new trace: what came with a request from another process, but no span that has ended."""
+    read = getattr(_provider, "get_current_context", None)
+    context = read() if read is not None else None
+    remote = _otel.get_current_span(context).get_span_context().is_remote
+    return context if remote else Context()
+
+
+def _registered(otel_span: Any, parent: LiveSpan | None) -> LiveSpan | None:
+    """The span as MLflow keeps it; None where its trace is not kept any more."""
+    manager = InMemoryTraceManager.get_instance()
+    trace_id = parent.trace_id if parent is not None else manager.get_mlflow_trace_id_from_otel_id(_trace_id(otel_span))
+    span = manager.get_span_from_id(trace_id, encode_span_id(otel_span.context.span_id))
+    if span is None and trace_id is not None:
+        # In older releases nobody registers it until it is an object of MLflow's.
+        span = LiveSpan(otel_span, trace_id)
+        with contextlib.suppress(KeyError):
+            manager.register_span(span)
+    return span
+
+
+def _look_up(otel_span: Any) -> LiveSpan | None:
+    """The live span that is nobody's of this package."""
+    # Older releases cannot read spans that others than MLflow have opened.
+    with contextlib.suppress(TypeError):
+        span = mlflow.get_current_active_span()
+        return span if isinstance(span, LiveSpan) else None
+    return None
+
+
+def _current_otel_span() -> Any:
+    read = getattr(_provider, "get_current_context", None)
+    return _otel.get_current_span(read() if read is not None else None)
+
+
+def _trace_id(otel_span: Any) -> int:
+    return otel_span.context.trace_id
+
+
+def _is_registered(span: LiveSpan) -> bool:
+    manager = InMemoryTraceManager.get_instance()
+    return manager.get_mlflow_trace_id_from_otel_id(_trace_id(span._span)) is not None
+
+
+def _set_type(otel_span: Any, span_type: str) -> None:
+    attributes = {SpanAttributeKey.SPAN_TYPE: f'"{span_type}"'}
+    if _LEVEL is not None:
+        attributes[_LEVEL] = _INFO if span_type in _SHOWN_TYPES else _DEBUG
+    otel_span.set_attributes(attributes)
+
+
+# The tracer provider of the last span, and its tracer: making one takes longer than opening a span.
+_known: tuple[Any, Any] = (None, None)
+
+
+def _tracer() -> Any:
+    global _known
+    provider, tracer = _known
+    if provider is None or provider is not _current_provider():
+        tracer = _provider._get_tracer(__name__)
+        _known = (_current_provider(), tracer)
+    return tracer
+
+
+def _current_provider() -> Any:
+    """MLflow's tracer provider; None before the first span, and after a reset."""
+    # A variable of the module in older releases, where a reset leaves one that does nothing.
+    wrapper = getattr(_provider, "provider", None)
+    if wrapper is not None:
+        return wrapper.get()
+    return _provider._MLFLOW_TRACER_PROVIDER if _provider._MLFLOW_TRACER_PROVIDER_INITIALIZED.done else None

@@ -1,0 +1,144 @@
+"""The calls that are under way: which span stands for each, and how it is closed."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow.entities import LiveSpan, SpanEvent
+
+from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import spans as span_seam
+from mlflow_dspy_plugin.tracing.content import Content, TraceContent
+from mlflow_dspy_plugin.tracing.spans import Opening
+
+# Under this name code inherits that its calls are not to be traced.
+_SILENCED = "silenced"
+
+
+@dataclass(eq=False)
+class Call:
+    """A call that is under way.
+
+    Attributes:
+        span: Its span; None for a call that only silences what it calls.
+        content: What its trace has stored so far.
+        opening: What its span says of itself.
+        opens_trace: Whether the trace has no other span of this package above it.
+        result: What DSPy keeps of an LM call: tokens, cost and the like.
+        notes: What its children have to tell each other, such as that an adapter has failed.
+    """
+
+    span: LiveSpan | None = None
+    content: TraceContent | None = None
+    opening: Opening | None = None
+    opens_trace: bool = False
+    context: Any = None
+    handed_down: Any = None
+    # What was being handled when the call began, which therefore did not interrupt it.
+    interruption: BaseException | None = None
+    result: Any = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def dump(self, attributes: Mapping[str, Any]) -> None:
+        """Set attributes of the span from values."""
+        dump = self.content.dump
+        span_seam.set_attributes(self.span, {key: dump(value) for key, value in attributes.items()})
+
+    def add_event(self, name: str, attributes: Mapping[str, str]) -> None:
+        """Add an event to the span, its texts redacted."""
+        texts = {key: self.content.text(value) for key, value in attributes.items()}
+        span_seam.add_event(self.span, SpanEvent(name=name, attributes=texts))
+
+
+class Calls:
+    """Opens and closes the spans of calls.
+
+    Args:
+        content: What may be written into spans, and how.
+        sampling_ratio: The part of the calls from outside that is recorded, from 0 to 1; None for all.
+    """
+
+    def __init__(self, content: Content, sampling_ratio: float | None = None):
+        self._content = content
+        self._ratio = sampling_ratio
+        self._open: dict[str, Call] = {}
+        self._traces: dict[str, TraceContent] = {}
+
+    def under_way(self, call_id: str | None) -> Call | None:
+        """The call of this id, where it has a span."""
+        call = self._open.get(call_id)
+        return call if call is not None and call.span is not None else None
+
+    def open(self, call_id: str, opening: Opening, inputs: Callable[[], Mapping[str, Any]]) -> Call | None:
+        """Open the span of a call below the span of this context, and make it the one of this context."""
+        parent = span_seam.current_span()
+        span = self._sampled(opening, parent)
+        if span is None:
+            return None
+        call = Call(opening=opening, context=span_seam.enter_span(span), interruption=dspy_seam.interruption())
+        self._open[call_id] = call
+        if isinstance(span, span_seam.Dropped):
+            call.handed_down = silence()
+            return None
+        call.span = span
+        call.content = self._traces.get(span.trace_id)
+        if call.content is None:
+            call.opens_trace = True
+            call.content = self._traces[span.trace_id] = self._content.of_trace()
+        # Only now: what cannot be read must not cost the span, or leave it open.
+        call.dump({**opening.attributes, span_seam.INPUTS: inputs()})
+        return call
+
+    def silence(self, call_id: str) -> None:
+        """Have nothing traced below a call."""
+        self._open[call_id] = Call(handed_down=silence())
+
+    def close(self, call_id: str, outputs: Any, exception: BaseException | None) -> None:
+        """Close the span of a call, if it has one."""
+        call = self._open.pop(call_id, None)
+        if call is None:
+            return
+        if call.handed_down is not None:
+            dspy_seam.take_back(call.handed_down)
+        if call.context is not None:
+            # Before it ends: a trace that has ended is no longer found in the context.
+            span_seam.leave_span(call.context)
+        if call.span is not None:
+            passing = dspy_seam.interruption()
+            if exception is None and outputs is None and passing is not call.interruption:
+                exception = passing
+            self._end(call, outputs, exception)
+
+    def _end(self, call: Call, outputs: Any, exception: BaseException | None) -> None:
+        """End a span, whether or not what it ended with can be read."""
+        try:
+            if exception is not None:
+                _tell(call, exception)
+            call.dump(call.opening.ending(outputs, call.result))
+        finally:
+            if call.opens_trace:
+                self._traces.pop(call.span.trace_id, None)
+            span_seam.close_span(call.span, failed=exception is not None)
+
+    def _sampled(self, opening: Opening, parent: LiveSpan | None) -> Any:
+        if parent is None and self._ratio is not None and random.random() >= self._ratio:
+            return span_seam.DROPPED
+        return span_seam.open_span(opening.name, opening.type, parent)
+
+
+def silence() -> dspy_seam.HandedDown:
+    """Have nothing traced in what this code calls, until it is taken back."""
+    return dspy_seam.hand_down(**{_SILENCED: True})
+
+
+def is_silenced() -> bool:
+    """Whether nothing is to be traced here."""
+    return bool(dspy_seam.inherited(_SILENCED))
+
+
+def _tell(call: Call, exception: BaseException) -> None:
+    """Record an exception; a provider may have put the caller's key into its message."""
+    event = SpanEvent.from_exception(exception)
+    attributes = {key: call.content.text(value) for key, value in event.attributes.items()}
+    span_seam.add_event(call.span, SpanEvent(name=event.name, timestamp=event.timestamp, attributes=attributes))
