@@ -29,6 +29,12 @@ ENV_TRUST = "MLFLOW_DSPY_TRUST"
 TAG_DSPY_VERSION = "dspy.version"
 TAG_PLUGIN_VERSION = "mlflow_dspy_plugin.version"
 
+# Metadata of traces, and attributes of spans.
+TRACE_PROGRAM = "mlflow.dspy.program"
+TRACE_DSPY_VERSION = "mlflow.dspy.version"
+TRACE_MODEL_ID = "mlflow.modelId"
+SPAN_GRAPH = "dspy.program.graph"
+
 # Keys of the flavor's section in an MLmodel file.
 KEY_FORMAT = "format"
 KEY_MODEL_PATH = "model_path"

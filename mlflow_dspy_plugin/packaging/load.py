@@ -22,6 +22,7 @@ from mlflow_dspy_plugin.packaging.mlmodel import download, read_mlmodel, section
 from mlflow_dspy_plugin.packaging.model_config import configured, overridden
 from mlflow_dspy_plugin.packaging.trust import check_trust
 from mlflow_dspy_plugin.programs.keys import warn_of_missing_keys
+from mlflow_dspy_plugin.programs.origin import remember_origin
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.dspy import fill_settings
 
@@ -111,6 +112,7 @@ def read_folder(folder: str | Path, model_config: Mapping[str, Any] | None = Non
     # MLflow's own flavor applies no configuration, and code has read it by itself.
     if not by_core and section.get(names.KEY_SERIALIZATION) != names.FORMAT_CODE:
         program = configured(program, config)
+    remember_origin(program, mlmodel.get("model_id"))
     return LoadedModel(program, settings, section.get(names.KEY_TASK), mlmodel)
 
 

@@ -17,6 +17,7 @@ from mlflow.models.utils import _load_model_code_path, _save_example
 from mlflow.tracing.provider import _get_trace_exporter
 from mlflow.tracking._model_registry import DEFAULT_AWAIT_MAX_SLEEP_SECONDS
 from mlflow.tracking.artifact_utils import _download_artifact_from_uri
+from mlflow.tracking.fluent import _get_active_model_context
 from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS, get_autologging_config
 from mlflow.utils.environment import (
     _CONDA_ENV_FILE_NAME,
@@ -133,6 +134,11 @@ def record_autologging(integration: str, config: Mapping[str, Any]) -> None:
 def is_silent(integration: str) -> bool:
     """Whether the user wants no log lines from the integration."""
     return bool(get_autologging_config(integration, "silent", False))
+
+
+def has_user_set_active_model() -> bool:
+    """Whether the user has named the model that traces are linked to."""
+    return bool(_get_active_model_context().set_by_user)
 
 
 def start_export() -> None:

@@ -121,12 +121,11 @@ def leave_span(tokens: Any) -> None:
                 token.var.reset(token)
 
 
-def describe_trace(span: LiveSpan, metadata: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    """Add to what a trace says of itself."""
+def describe_trace(span: LiveSpan, metadata: Mapping[str, str]) -> None:
+    """Add to what a trace says of itself; what was said first stays."""
     with InMemoryTraceManager.get_instance().get_trace(span.trace_id) as trace:
-        if trace is not None:
+        if trace is not None and not trace.info.trace_metadata.keys() >= metadata.keys():
             trace.info.trace_metadata.update(metadata)
-            trace.info.tags.update(tags)
 
 
 def _outer_context() -> Context | None:

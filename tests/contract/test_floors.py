@@ -23,7 +23,7 @@ FLOORS = {
     "scrubbing": GROUND,
     "plain": GROUND | {"scrubbing"},
     "packaging": GROUND | {"programs", "needs", "scrubbing", "plain"},
-    "tracing": GROUND,
+    "tracing": GROUND | {"programs"},
     "tracking": GROUND,
     "serving": GROUND | {"packaging", "programs"},
     "switch": GROUND | {"tracing", "tracking"},
