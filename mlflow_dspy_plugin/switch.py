@@ -8,8 +8,11 @@ from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams.compile_events import report_compiles
 from mlflow_dspy_plugin.seams.mlflow import record_autologging
+from mlflow_dspy_plugin.seams.otlp import add_semantics
 from mlflow_dspy_plugin.seams.uncovered_calls import watch_uncovered_calls
 from mlflow_dspy_plugin.tracing.callback import TracingCallback
+from mlflow_dspy_plugin.tracing.conversations import conversation_of
+from mlflow_dspy_plugin.tracing.semconv import attributes_of
 from mlflow_dspy_plugin.tracking.compile import CompileCallback
 from mlflow_dspy_plugin.tracking.evaluate import EvaluationCallback
 
@@ -80,6 +83,7 @@ def _install(config: _Config) -> None:
         callbacks.append(tracing)
         _installed.append(dspy_seam.watch_lm_results(tracing.on_lm_result))
         _installed.append(watch_uncovered_calls(tracing))
+        _installed.append(add_semantics(attributes_of, conversation_of))
     if config.log_compiles:
         callbacks.append(CompileCallback())
     if config.log_evals:

@@ -7,7 +7,8 @@ MLflow stores, a whole span's at once.
 
 import contextlib
 import contextvars
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,8 @@ from opentelemetry.context import Context
 
 INPUTS = SpanAttributeKey.INPUTS
 OUTPUTS = SpanAttributeKey.OUTPUTS
+# Who makes the spans, as OpenTelemetry has it: by this name they are known after they have ended.
+SCOPE = "mlflow_dspy_plugin"
 _OK = _otel.Status(_otel.StatusCode.OK)
 _ERROR = _otel.Status(_otel.StatusCode.ERROR)
 # Newer releases filter spans in their UI by levels.
@@ -52,7 +55,7 @@ DROPPED = Dropped(_otel.NonRecordingSpan(_NEVER_SAMPLED))
 
 def is_tracing_enabled() -> bool:
     """Whether MLflow's tracing is on in this process; cheaper than MLflow's own, which makes a tracer."""
-    return not isinstance(_current_provider(), _otel.NoOpTracerProvider)
+    return not isinstance(current_provider(), _otel.NoOpTracerProvider)
 
 
 def open_span(name: str, span_type: str, parent: LiveSpan | None) -> LiveSpan | Dropped | None:
@@ -139,7 +142,7 @@ def _outer_context() -> Context | None:
 def _registered(otel_span: Any, parent: LiveSpan | None) -> LiveSpan | None:
     """The span as MLflow keeps it; None where its trace is not kept any more."""
     manager = InMemoryTraceManager.get_instance()
-    trace_id = parent.trace_id if parent is not None else manager.get_mlflow_trace_id_from_otel_id(_trace_id(otel_span))
+    trace_id = parent.trace_id if parent is not None else _mlflow_trace_id(otel_span)
     span = manager.get_span_from_id(trace_id, encode_span_id(otel_span.context.span_id))
     if span is None and trace_id is not None:
         # In older releases nobody registers it until it is an object of MLflow's.
@@ -163,13 +166,28 @@ def _current_otel_span() -> Any:
     return _otel.get_current_span(read() if read is not None else None)
 
 
-def _trace_id(otel_span: Any) -> int:
-    return otel_span.context.trace_id
-
-
 def _is_registered(span: LiveSpan) -> bool:
-    manager = InMemoryTraceManager.get_instance()
-    return manager.get_mlflow_trace_id_from_otel_id(_trace_id(span._span)) is not None
+    return _mlflow_trace_id(span._span) is not None
+
+
+def _mlflow_trace_id(otel_span: Any) -> str | None:
+    """The trace of a span, by the name that MLflow gives it; None where the trace has ended."""
+    manager, trace_id = InMemoryTraceManager.get_instance(), otel_span.context.trace_id
+    known = manager.get_mlflow_trace_id_from_otel_id(trace_id)
+    return known if known is not None else _register_by_otel_id(manager, otel_span, trace_id)
+
+
+def _register_by_otel_id(manager: InMemoryTraceManager, otel_span: Any, trace_id: int) -> str | None:
+    """Put right that MLflow 3.4 registers a trace that it sends by OTLP under its own name for it.
+
+    Such a trace has no spans of MLflow's integrations, and stays in memory for ever.
+    """
+    told = (getattr(otel_span, "attributes", None) or {}).get(SpanAttributeKey.REQUEST_ID)
+    names = manager._otel_id_to_mlflow_trace_id
+    name = names.pop(json.loads(told), None) if told is not None else None
+    if name is not None:
+        names[trace_id] = name
+    return name
 
 
 def _set_type(otel_span: Any, span_type: str) -> None:
@@ -181,18 +199,33 @@ def _set_type(otel_span: Any, span_type: str) -> None:
 
 # The tracer provider of the last span, and its tracer: making one takes longer than opening a span.
 _known: tuple[Any, Any] = (None, None)
+# Called with each tracer provider that comes into use.
+_watchers: list[Callable[[Any], None]] = []
+
+
+def watch_providers(adopt: Callable[[Any], None]) -> Callable[[], None]:
+    """Call `adopt` with MLflow's tracer provider, now and before the first span of each new one; returns the undo.
+
+    MLflow makes another one whenever tracing is reset, enabled or given a destination.
+    """
+    _watchers.append(adopt)
+    adopt(current_provider())
+    return lambda: _watchers.remove(adopt)
 
 
 def _tracer() -> Any:
     global _known
     provider, tracer = _known
-    if provider is None or provider is not _current_provider():
-        tracer = _provider._get_tracer(__name__)
-        _known = (_current_provider(), tracer)
+    if provider is None or provider is not current_provider():
+        tracer = _provider._get_tracer(SCOPE)
+        provider = current_provider()
+        for adopt in _watchers:
+            adopt(provider)
+        _known = (provider, tracer)
     return tracer
 
 
-def _current_provider() -> Any:
+def current_provider() -> Any:
     """MLflow's tracer provider; None before the first span, and after a reset."""
     # A variable of the module in older releases, where a reset leaves one that does nothing.
     wrapper = getattr(_provider, "provider", None)
