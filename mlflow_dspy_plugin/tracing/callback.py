@@ -13,8 +13,8 @@ from mlflow_dspy_plugin.tracing import lm_calls, program, spans
 from mlflow_dspy_plugin.tracing.calls import Call, Calls, is_silenced
 from mlflow_dspy_plugin.tracing.content import Content
 
-# Notes of a call about what is below it.
-_ADAPTER, _FAILURE = "adapter", "failure"
+# Notes of a call: the adapter last used below it, whether something below it has failed, and which step it is.
+_ADAPTER, _FAILURE, _STEP = "adapter", "failure", "step"
 
 
 class TracingCallback(dspy_seam.Watcher):
@@ -59,11 +59,11 @@ class TracingCallback(dspy_seam.Watcher):
     @never_raises
     def on_adapter_format_start(self, call_id, instance, inputs):
         self._note_adapter(instance)
-        self._start(call_id, spans.of_adapter(instance, "format"), inputs)
+        self._start_adapter(call_id, instance, "format", inputs)
 
     @never_raises
     def on_adapter_parse_start(self, call_id, instance, inputs):
-        self._start(call_id, spans.of_adapter(instance, "parse"), inputs)
+        self._start_adapter(call_id, instance, "parse", inputs)
 
     @never_raises
     def on_tool_start(self, call_id, instance, inputs):
@@ -137,6 +137,15 @@ class TracingCallback(dspy_seam.Watcher):
 
     def _start(self, call_id: str, opening: spans.Opening, inputs: Mapping[str, Any]) -> Call | None:
         return self._open(call_id, opening, lambda: spans.inputs_of(inputs))
+
+    def _start_adapter(self, call_id: str, adapter: Any, step: str, inputs: Mapping[str, Any]) -> None:
+        """Open the span of a step, once: DSPy tells of it again for each class that inherits the method."""
+        caller = self._caller()
+        if caller is not None and caller.notes.get(_STEP) == (adapter, step):
+            return
+        call = self._start(call_id, spans.of_adapter(adapter, step), inputs)
+        if call is not None:
+            call.notes[_STEP] = (adapter, step)
 
     def _start_lm(self, call_id: str, lm: Any, inputs: Mapping[str, Any]) -> None:
         self._open(call_id, lm_calls.opening(lm, inputs), lambda: lm_calls.request(lm, inputs))
