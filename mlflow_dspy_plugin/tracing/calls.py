@@ -7,6 +7,7 @@ from typing import Any
 
 from mlflow.entities import LiveSpan, SpanEvent
 
+from mlflow_dspy_plugin.delivery.holds import hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.tracing.content import Content, TraceContent
@@ -14,6 +15,8 @@ from mlflow_dspy_plugin.tracing.spans import Opening
 
 # Under this name code inherits that its calls are not to be traced.
 _SILENCED = "silenced"
+# Under this name code inherits what holds the traces that it begins until they are judged.
+HOLD = "hold"
 
 
 @dataclass(eq=False)
@@ -79,8 +82,10 @@ class Calls:
         call = Call(opening=opening, context=span_seam.enter_span(span), interruption=dspy_seam.interruption())
         self._open[call_id] = call
         if isinstance(span, span_seam.Dropped):
-            call.handed_down = silence()
+            call.handed_down = dspy_seam.hand_down(**{_SILENCED: True})
             return None
+        if parent is None and (holding := dspy_seam.inherited(HOLD)) is not None:
+            hold(span.trace_id, holding)
         call.span = span
         call.content = self._traces.get(span.trace_id)
         if call.content is None:
@@ -90,9 +95,18 @@ class Calls:
         call.dump({**opening.attributes, span_seam.INPUTS: inputs()})
         return call
 
+    def hand_down(self, call_id: str, values: Mapping[str, Any]) -> None:
+        """Have what a call without a span calls inherit values."""
+        self._open[call_id] = Call(handed_down=dspy_seam.hand_down(**values))
+
     def silence(self, call_id: str) -> None:
         """Have nothing traced below a call."""
-        self._open[call_id] = Call(handed_down=silence())
+        self.hand_down(call_id, {_SILENCED: True})
+
+    def handed_down(self, call_id: str) -> Mapping[str, Any]:
+        """What a call that is under way has handed down."""
+        call = self._open.get(call_id)
+        return call.handed_down.values if call is not None and call.handed_down is not None else {}
 
     def close(self, call_id: str, outputs: Any, exception: BaseException | None) -> None:
         """Close the span of a call, if it has one."""
@@ -125,11 +139,6 @@ class Calls:
         if parent is None and self._ratio is not None and random.random() >= self._ratio:
             return span_seam.DROPPED
         return span_seam.open_span(opening.name, opening.type, parent)
-
-
-def silence() -> dspy_seam.HandedDown:
-    """Have nothing traced in what this code calls, until it is taken back."""
-    return dspy_seam.hand_down(**{_SILENCED: True})
 
 
 def is_silenced() -> bool:
