@@ -9,6 +9,7 @@ import mlflow
 from mlflow.entities import LiveSpan, SpanEvent, SpanStatusCode
 
 from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.delivery.adoption import adopt
 from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
@@ -96,8 +97,7 @@ class TracingCallback(dspy_seam.Watcher):
             return
         opening, parent = describe(), self._parent()
         span = mlflow.start_span_no_context(opening.name, span_type=opening.type, parent_span=parent)
-        if parent is None:
-            mlflow_seam.start_export()
+        adopt()
         self._open[call_id] = _Open(
             span,
             mlflow_seam.enter_span(span),
