@@ -10,10 +10,12 @@ from mlflow_dspy_plugin.seams.trace_store import Kind, Refusal
 
 # How often a trace may break a store that takes others meanwhile.
 _ATTEMPTS = 3
+_KEPT = "They are kept in %s and sent when it does."
 _REASONS = {
-    Kind.UNREACHABLE: "The tracking store %s does not take traces now (%s).",
-    Kind.DENIED: "The tracking store %s does not accept the credentials for traces (%s). Renew them.",
-    Kind.BROKEN: "The tracking store %s has failed on a trace (%s).",
+    Kind.UNREACHABLE: f"The tracking store %s does not take traces now (%s). {_KEPT}",
+    Kind.DENIED: f"The tracking store %s does not accept the credentials for traces (%s). Renew them. {_KEPT}",
+    Kind.BROKEN: f"The tracking store %s has failed on a trace (%s). {_KEPT}",
+    Kind.INCOMPLETE: "The tracking store %s has a trace without the files that belong to it (%s).%.0s",
 }
 
 
@@ -67,11 +69,10 @@ class Keeper:
         return attempts > _ATTEMPTS
 
     def tell(self, refusal: Refusal) -> None:
-        """Say that the store does not take traces, and where they are."""
-        reason = _REASONS[refusal.kind] + " They are kept in %s and sent when it does."
+        """Say what the store does not take, and where it is."""
         level = logging.ERROR if refusal.kind is Kind.DENIED else logging.WARNING
         values = (self._uri, refusal.error, self.spool.folder)
-        self._notices.tell_once(refusal.kind.value, reason, *values, level=level)
+        self._notices.tell_once(refusal.kind.value, _REASONS[refusal.kind], *values, level=level)
 
     def read(self, segment: Segment, count: int) -> tuple[list[bytes], list[Ended]]:
         """The next lines of a file, and the traces in them."""

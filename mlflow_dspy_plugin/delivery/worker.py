@@ -15,7 +15,7 @@ from mlflow_dspy_plugin.delivery.notices import tell
 from mlflow_dspy_plugin.delivery.outage import Outage
 from mlflow_dspy_plugin.delivery.report import Report
 from mlflow_dspy_plugin.seams.ended_traces import Ended
-from mlflow_dspy_plugin.seams.trace_store import TraceStore
+from mlflow_dspy_plugin.seams.trace_store import Kind, Refusal, TraceStore
 
 # How often files of processes that died are looked for.
 _ORPHANS_SECONDS = 60.0
@@ -196,7 +196,7 @@ class Delivery:
             if batch := self._take(self.limits.batch_traces):
                 self._finish(batch)
                 self._keep(self._try(batch))
-            if len(self._waiting) < self.limits.batch_traces:
+            if self._outage.is_due and len(self._waiting) < self.limits.batch_traces:
                 self._write_spooled()
         finally:
             with self._changed:
@@ -265,7 +265,7 @@ class Delivery:
 
     def _try(self, batch: Sequence[Ended]) -> list[Ended]:
         """Write traces to the store; those that have to be kept."""
-        refused = [(trace, each) for trace, each in zip(batch, self._store.write(batch), strict=True) if each]
+        refused = self._refused(batch)
         with self._changed:
             self._written += len(batch) - len(refused)
         left = [trace for trace, refusal in refused if not self._keeper.is_hopeless(trace, refusal, self._written)]
@@ -278,6 +278,16 @@ class Delivery:
         elif len(refused) < len(batch):
             self._outage.end()
         return left
+
+    def _refused(self, batch: Sequence[Ended]) -> list[tuple[Ended, Refusal]]:
+        """Write traces to the store; those that are not there then."""
+        refused = []
+        for trace, refusal in zip(batch, self._store.write(batch), strict=True):
+            if refusal is not None and refusal.kind is Kind.INCOMPLETE:
+                self._keeper.tell(refusal)
+            elif refusal is not None:
+                refused.append((trace, refusal))
+        return refused
 
     def _finish(self, batch: Sequence[Ended]) -> None:
         for trace in batch:

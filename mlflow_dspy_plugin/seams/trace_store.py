@@ -31,6 +31,7 @@ class Kind(Enum):
     DENIED = "denied"  # The credentials are not accepted.
     BROKEN = "broken"  # The store has failed on it.
     REJECTED = "rejected"  # It will never be taken.
+    INCOMPLETE = "incomplete"  # It is written, but for the files that belong to it.
 
     @property
     def is_of_the_store(self) -> bool:
@@ -120,7 +121,7 @@ class TraceStore:
             refusals = self._write_spans(traces, refusals)
         for place, (trace, info) in enumerate(zip(traces, infos, strict=True)):
             if refusals[place] is None and info is not None:
-                refusals[place] = self._attempt(lambda trace=trace, info=info: self._write_beside(trace, info))
+                refusals[place] = self._attempt_beside(trace, info)
         return refusals
 
     def _start(self, traces: Sequence[Ended], refusals: list[Refusal | None]) -> list[TraceInfo | None]:
@@ -185,6 +186,11 @@ class TraceStore:
             if "span logging is not supported" not in str(error):
                 raise
             self._takes_spans = False
+
+    def _attempt_beside(self, trace: Ended, info: TraceInfo) -> Refusal | None:
+        refusal = self._attempt(lambda: self._write_beside(trace, info))
+        # Where files cannot be written at all, MLflow's own exporter has the trace without them too.
+        return refusal if refusal is None or _stops(refusal) else Refusal(Kind.INCOMPLETE, refusal.error)
 
     def _write_beside(self, ended: Ended, info: TraceInfo) -> None:
         """What MLflow keeps beside the rows of a trace."""
