@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from mlflow_dspy_plugin.delivery.adoption import install_delivery
 from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams.compile_events import report_compiles
@@ -73,6 +74,7 @@ autolog.integration_name = FLAVOR
 def _install(config: _Config) -> None:
     callbacks: list[dspy_seam.Watcher] = []
     if config.log_traces:
+        _installed.append(install_delivery())
         tracing = TracingCallback(
             trace_compiles=config.log_traces_from_compile,
             trace_evaluations=config.log_traces_from_eval,
