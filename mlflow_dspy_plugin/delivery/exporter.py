@@ -6,6 +6,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.delivery.holds import held_by
 from mlflow_dspy_plugin.delivery.worker import Delivery
 from mlflow_dspy_plugin.seams import ended_traces, mlflow_export
 
@@ -76,6 +77,9 @@ class Exporter(SpanExporter):
     def _hand_over(self, root: ReadableSpan) -> None:
         trace = ended_traces.take(root)
         if trace is None:
+            return
+        if (holding := held_by(trace.trace_id)) is not None:
+            holding.take(trace, self.delivery.put)
             return
         evaluating = mlflow_export.is_evaluating()
         if not evaluating and mlflow_export.displays_traces():

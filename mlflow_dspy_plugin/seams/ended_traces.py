@@ -8,6 +8,7 @@ from typing import Any
 
 from mlflow.entities import Span, Trace, TraceData
 from mlflow.entities.model_registry import PromptVersion
+from mlflow.entities.trace_state import TraceState
 from mlflow.environment_variables import MLFLOW_TRACE_TIMEOUT_SECONDS
 from mlflow.tracing.constant import TraceTagKey
 from mlflow.tracing.fluent import _EVAL_REQUEST_ID_TO_TRACE_ID, _set_last_active_trace_id
@@ -49,6 +50,11 @@ class Ended:
         if self.trace is None:
             self.trace, self.live = self.live.to_mlflow_trace(), None
         return self.trace
+
+    def has_failed(self) -> bool:
+        """Whether its root, or what the user has said of it, is an error."""
+        info = self.live.info if self.trace is None else self.trace.info
+        return info.state == TraceState.ERROR
 
     def size(self) -> int:
         """About how many characters its spans hold, for a fraction of what counting them all costs."""

@@ -7,7 +7,9 @@ MLflow stores, a whole span's at once.
 
 import contextlib
 import contextvars
-from collections.abc import Mapping
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +25,11 @@ from mlflow.tracing.utils.processor import apply_span_processors
 from opentelemetry import trace as _otel
 from opentelemetry.context import Context
 
+_ATTACHMENTS = "mlflow.tracing.attachments"
 INPUTS = SpanAttributeKey.INPUTS
 OUTPUTS = SpanAttributeKey.OUTPUTS
+# Older releases have none.
+_Attachment = importlib.import_module(_ATTACHMENTS).Attachment if importlib.util.find_spec(_ATTACHMENTS) else None
 _OK = _otel.Status(_otel.StatusCode.OK)
 _ERROR = _otel.Status(_otel.StatusCode.ERROR)
 # Newer releases filter spans in their UI by levels.
@@ -91,6 +96,16 @@ def close_span(span: LiveSpan, failed: bool) -> None:
 def add_event(span: LiveSpan, event: SpanEvent) -> None:
     """Add an event to a span."""
     span._span.add_event(event.name, event.attributes, event.timestamp)
+
+
+def attacher(span: LiveSpan) -> Callable[[str, bytes], str] | None:
+    """What stores a content type and bytes beside the trace and gives the reference to them.
+
+    None where the release has no attachments, or the user wants none (MLFLOW_TRACE_EXTRACT_ATTACHMENTS).
+    """
+    if _Attachment is None or not span._should_extract_base64():
+        return None
+    return lambda content_type, data: span._store_attachment(_Attachment(content_type=content_type, content_bytes=data))
 
 
 def current_span() -> LiveSpan | None:

@@ -1,4 +1,4 @@
-"""Calls of which DSPy tells no callback: embedders, retrievers that are no `dspy.Retrieve`, and before dspy 3.4 interpreters."""
+"""Calls of which DSPy tells no callback: of embedders, some retrievers, and before dspy 3.4 interpreters."""
 
 import functools
 import inspect

@@ -147,16 +147,16 @@ class TracingCallback(dspy_seam.Watcher):
 
     @never_raises
     def on_lm_end(self, call_id, outputs, exception=None):
-        self._note_failure(exception)
         self._calls.close(call_id, outputs, exception)
+        self._note_failure(exception)
 
     @never_raises
     def on_adapter_parse_end(self, call_id, outputs, exception=None):
+        self._calls.close(call_id, outputs, exception)
+        self._note_failure(exception)
         if exception is not None and (parent := self._caller()) is not None:
             failed = parent.notes.get(_ADAPTER, "")
-            parent.add_event("dspy.adapter.parse_failed", {"adapter": failed, "error": str(exception)})
-        self._note_failure(exception)
-        self._calls.close(call_id, outputs, exception)
+            parent.add_event("dspy.adapter.parse_failed", adapter=failed, error=str(exception))
 
     @never_raises
     def on_lm_result(self, result: Any) -> None:
@@ -199,5 +199,5 @@ class TracingCallback(dspy_seam.Watcher):
             return
         name, before = type(adapter).__name__, caller.notes.get(_ADAPTER)
         if caller.notes.pop(_FAILURE, False) and before not in (None, name):
-            caller.add_event("dspy.adapter.fallback", {"from": before, "to": name})
+            caller.add_event("dspy.adapter.fallback", **{"from": before, "to": name})
         caller.notes[_ADAPTER] = name

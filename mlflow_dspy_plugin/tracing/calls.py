@@ -7,11 +7,13 @@ from typing import Any
 
 from mlflow.entities import LiveSpan, SpanEvent
 
+from mlflow_dspy_plugin.boundary import attempt
+from mlflow_dspy_plugin.delivery.adoption import adopt
 from mlflow_dspy_plugin.delivery.holds import hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.tracing.content import Content, TraceContent
-from mlflow_dspy_plugin.tracing.spans import Opening
+from mlflow_dspy_plugin.tracing.spans import CONTENT, Opening
 
 # Under this name code inherits that its calls are not to be traced.
 _SILENCED = "silenced"
@@ -26,6 +28,7 @@ class Call:
     Attributes:
         span: Its span; None for a call that only silences what it calls.
         content: What its trace has stored so far.
+        attach: Stores bytes beside the trace.
         opening: What its span says of itself.
         opens_trace: Whether the trace has no other span of this package above it.
         result: What DSPy keeps of an LM call: tokens, cost and the like.
@@ -34,6 +37,7 @@ class Call:
 
     span: LiveSpan | None = None
     content: TraceContent | None = None
+    attach: Callable[[str, bytes], str] | None = None
     opening: Opening | None = None
     opens_trace: bool = False
     context: Any = None
@@ -43,15 +47,25 @@ class Call:
     result: Any = None
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def dump(self, attributes: Mapping[str, Any]) -> None:
-        """Set attributes of the span from values."""
-        dump = self.content.dump
-        span_seam.set_attributes(self.span, {key: dump(value) for key, value in attributes.items()})
+    def tell(self, attributes: Mapping[str, Any]) -> None:
+        """Set attributes of the span from values: what is content as the user allows, the rest as it is."""
+        dump, fact, attach = self.content.dump, self.content.fact, self.attach
+        told = {key: dump(value, attach) if key in CONTENT else fact(value) for key, value in attributes.items()}
+        span_seam.set_attributes(self.span, told)
 
-    def add_event(self, name: str, attributes: Mapping[str, str]) -> None:
-        """Add an event to the span, its texts redacted."""
-        texts = {key: self.content.text(value) for key, value in attributes.items()}
-        span_seam.add_event(self.span, SpanEvent(name=name, attributes=texts))
+    def add_event(self, name: str, **attributes: str) -> None:
+        """Add an event to the span, what is content in it as the user allows."""
+        told = {key: self._event_text(key, value) for key, value in attributes.items()}
+        span_seam.add_event(self.span, SpanEvent(name=name, attributes=told))
+
+    def add_exception(self, exception: BaseException) -> None:
+        """Record an exception; a provider may have put the caller's key into its message."""
+        event = attempt(lambda: SpanEvent.from_exception(exception), lambda error: _unreadable(exception))
+        told = {key: self._event_text(key, value) for key, value in event.attributes.items()}
+        span_seam.add_event(self.span, SpanEvent(name=event.name, timestamp=event.timestamp, attributes=told))
+
+    def _event_text(self, key: str, value: str) -> str:
+        return self.content.text(value) if key in CONTENT else value
 
 
 class Calls:
@@ -86,13 +100,14 @@ class Calls:
             return None
         if parent is None and (holding := dspy_seam.inherited(HOLD)) is not None:
             hold(span.trace_id, holding)
-        call.span = span
+        call.span, call.attach = span, span_seam.attacher(span)
         call.content = self._traces.get(span.trace_id)
         if call.content is None:
+            adopt()
             call.opens_trace = True
             call.content = self._traces[span.trace_id] = self._content.of_trace()
         # Only now: what cannot be read must not cost the span, or leave it open.
-        call.dump({**opening.attributes, span_seam.INPUTS: inputs()})
+        call.tell({**opening.attributes, span_seam.INPUTS: inputs()})
         return call
 
     def hand_down(self, call_id: str, values: Mapping[str, Any]) -> None:
@@ -128,8 +143,8 @@ class Calls:
         """End a span, whether or not what it ended with can be read."""
         try:
             if exception is not None:
-                _tell(call, exception)
-            call.dump(call.opening.ending(outputs, call.result))
+                call.add_exception(exception)
+            call.tell(call.opening.ending(outputs, call.result))
         finally:
             if call.opens_trace:
                 self._traces.pop(call.span.trace_id, None)
@@ -146,8 +161,6 @@ def is_silenced() -> bool:
     return bool(dspy_seam.inherited(_SILENCED))
 
 
-def _tell(call: Call, exception: BaseException) -> None:
-    """Record an exception; a provider may have put the caller's key into its message."""
-    event = SpanEvent.from_exception(exception)
-    attributes = {key: call.content.text(value) for key, value in event.attributes.items()}
-    span_seam.add_event(call.span, SpanEvent(name=event.name, timestamp=event.timestamp, attributes=attributes))
+def _unreadable(exception: BaseException) -> SpanEvent:
+    told = {"exception.type": type(exception).__name__, "exception.message": "<Unreadable>"}
+    return SpanEvent(name="exception", attributes=told)

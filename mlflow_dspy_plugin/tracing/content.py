@@ -80,7 +80,12 @@ class TraceContent:
             attach: Stores a content type and bytes beside the trace and returns the reference to
                 them; None where MLflow has no attachments.
         """
-        return attempt(lambda: self._dump(value, attach), lambda error: _encode(self._lost(error)))
+        capture = self._content.capture
+        return attempt(lambda: self._dump(value, attach, capture), lambda error: _encode(self._lost(error)))
+
+    def fact(self, value: Any) -> str:
+        """What a trace says even where it captures no content, as JSON: names, counts, parameters; no secret."""
+        return attempt(lambda: self._dump(value, None, capture=True), lambda error: _encode(self._lost(error)))
 
     def text(self, text: str) -> str:
         """A text that stands by itself, such as the message of an exception or its stack."""
@@ -90,9 +95,9 @@ class TraceContent:
         """Take the secrets out of values that are not shown, such as the settings of a language model."""
         attempt(lambda: self._read(values), self._lost)
 
-    def _dump(self, value: Any, attach: Attach | None) -> str:
+    def _dump(self, value: Any, attach: Attach | None, capture: bool) -> str:
         data, reading = self._read(value)
-        if not self._content.capture:
+        if not capture:
             return _encode(outlined(data))
         harmless = self._is_harmless(reading.texts)
         if not harmless or reading.has_bytes or self._content.rules:
