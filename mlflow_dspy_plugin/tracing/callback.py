@@ -10,6 +10,7 @@ from mlflow.entities import LiveSpan, SpanEvent, SpanStatusCode
 
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.redaction import redact_text
+from mlflow_dspy_plugin.seams import current_span, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.programs import ends_agent
@@ -92,18 +93,13 @@ class TracingCallback(dspy_seam.Watcher):
 
     @never_raises
     def _start(self, call_id: str, describe: Callable[[], spans.Opening], inputs: Mapping[str, Any]) -> None:
-        if not self.installed or dspy_seam.inherited(_SILENCED):
+        if not self.installed or handed_down.inherited(_SILENCED):
             return
         opening, parent = describe(), self._parent()
-        span = mlflow.start_span_no_context(opening.name, span_type=opening.type, parent_span=parent)
+        span = current_span.start_span(opening.name, opening.type, parent)
         if parent is None:
             mlflow_seam.start_export()
-        self._open[call_id] = _Open(
-            span,
-            mlflow_seam.enter_span(span),
-            dspy_seam.hand_down_parent(call_id),
-            dspy_seam.interruption(),
-        )
+        self._open[call_id] = _Open(span, mlflow_seam.enter_span(span), interruption=dspy_seam.interruption())
         # Only now: what cannot be read must not cost the span, or leave it open.
         span.set_attributes(dict(opening.attributes))
         span.set_inputs(spans.inputs_of(inputs))
@@ -112,7 +108,7 @@ class TracingCallback(dspy_seam.Watcher):
     def _stand_for_parent(self, call_id: str, silence: bool = False) -> None:
         if not self.installed:
             return
-        handed = dspy_seam.hand_down(**{_SILENCED: True}) if silence else None
+        handed = handed_down.hand_down(**{_SILENCED: True}) if silence else None
         self._open[call_id] = _Open(self._parent(), handed_down=handed)
 
     @never_raises
@@ -121,7 +117,7 @@ class TracingCallback(dspy_seam.Watcher):
         if call is None:
             return
         if call.handed_down is not None:
-            dspy_seam.take_back(call.handed_down)
+            handed_down.take_back(call.handed_down)
         if call.context is not None:
             # Before it ends: a trace that has ended is no longer found in the context.
             mlflow_seam.leave_span(call.context)
@@ -135,7 +131,7 @@ class TracingCallback(dspy_seam.Watcher):
         current = mlflow.get_current_active_span()
         if current is not None:
             return current
-        call = self._open.get(dspy_seam.active_call_id() or dspy_seam.inherited_call_id())
+        call = self._open.get(dspy_seam.active_call_id())
         return call.span if call is not None else None
 
 
@@ -151,7 +147,7 @@ def _close(call: _Open, outputs: Any, exception: BaseException | None) -> None:
         elif outputs is not None:
             call.span.set_outputs(spans.outputs_of(outputs))
     finally:
-        call.span.end(status=status)
+        current_span.end_span(call.span, status)
 
 
 def _event_of(exception: BaseException) -> SpanEvent:
