@@ -8,7 +8,10 @@ from mlflow_dspy_plugin.delivery.adoption import install_delivery
 from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams.compile_events import report_compiles
+from mlflow_dspy_plugin.seams.current_span import CurrentSpan
+from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
 from mlflow_dspy_plugin.seams.mlflow import record_autologging
+from mlflow_dspy_plugin.seams.threads import carry_into_threads
 from mlflow_dspy_plugin.seams.uncovered_calls import watch_uncovered_calls
 from mlflow_dspy_plugin.tracing.callback import TracingCallback
 from mlflow_dspy_plugin.tracking.compile import CompileCallback
@@ -88,6 +91,7 @@ def _install(config: _Config) -> None:
         callbacks.append(EvaluationCallback())
     _installed.append(dspy_seam.install_callbacks(callbacks))
     _installed.append(report_compiles())
+    _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN]))
 
 
 def _uninstall() -> None:

@@ -8,6 +8,7 @@ import dspy
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.delivery.holds import Hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.seams.programs import ends_agent
 from mlflow_dspy_plugin.tracing import lm_calls, program, spans
@@ -105,7 +106,7 @@ class TracingCallback(dspy_seam.Watcher):
             return
         if not self._trace_evaluations:
             self._calls.silence(call_id)
-        elif (retention := dspy_seam.inherited(_RETENTION)) is not None:
+        elif (retention := handed_down.inherited(_RETENTION)) is not None:
             self._calls.hand_down(call_id, {_RETENTION: retention, HOLD: Hold()})
 
     @never_raises
@@ -114,7 +115,7 @@ class TracingCallback(dspy_seam.Watcher):
             return
         if not self._trace_compiles:
             self._calls.silence(call_id)
-        elif self._trace_compiles == NOTABLE and dspy_seam.inherited(_RETENTION) is None:
+        elif self._trace_compiles == NOTABLE and handed_down.inherited(_RETENTION) is None:
             retention = Retention()
             self._calls.hand_down(call_id, {_RETENTION: retention, HOLD: retention.outside})
 

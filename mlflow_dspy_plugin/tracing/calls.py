@@ -11,6 +11,7 @@ from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.delivery.adoption import adopt
 from mlflow_dspy_plugin.delivery.holds import hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.tracing.content import Content, TraceContent
 from mlflow_dspy_plugin.tracing.spans import CONTENT, Opening
@@ -96,9 +97,9 @@ class Calls:
         call = Call(opening=opening, context=span_seam.enter_span(span), interruption=dspy_seam.interruption())
         self._open[call_id] = call
         if isinstance(span, span_seam.Dropped):
-            call.handed_down = dspy_seam.hand_down(**{_SILENCED: True})
+            call.handed_down = handed_down.hand_down(**{_SILENCED: True})
             return None
-        if parent is None and (holding := dspy_seam.inherited(HOLD)) is not None:
+        if parent is None and (holding := handed_down.inherited(HOLD)) is not None:
             hold(span.trace_id, holding)
         call.span, call.attach = span, span_seam.attacher(span)
         call.content = self._traces.get(span.trace_id)
@@ -112,7 +113,7 @@ class Calls:
 
     def hand_down(self, call_id: str, values: Mapping[str, Any]) -> None:
         """Have what a call without a span calls inherit values."""
-        self._open[call_id] = Call(handed_down=dspy_seam.hand_down(**values))
+        self._open[call_id] = Call(handed_down=handed_down.hand_down(**values))
 
     def silence(self, call_id: str) -> None:
         """Have nothing traced below a call."""
@@ -129,7 +130,7 @@ class Calls:
         if call is None:
             return
         if call.handed_down is not None:
-            dspy_seam.take_back(call.handed_down)
+            handed_down.take_back(call.handed_down)
         if call.context is not None:
             # Before it ends: a trace that has ended is no longer found in the context.
             span_seam.leave_span(call.context)
@@ -158,7 +159,7 @@ class Calls:
 
 def is_silenced() -> bool:
     """Whether nothing is to be traced here."""
-    return bool(dspy_seam.inherited(_SILENCED))
+    return bool(handed_down.inherited(_SILENCED))
 
 
 def _unreadable(exception: BaseException) -> SpanEvent:
