@@ -1,19 +1,21 @@
 """The one place where an error of this package's own instrumentation stops.
 
 A fault in what watches a program is logged with its traceback, and raised where MLflow's own
-autologging is under test; it never reaches the program that is watched.
+autologging is under test; it never reaches the program that is watched. What the user's own
+objects raise when they are looked at is no fault: something else stands for what they would show.
 """
 
 import functools
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.seams.mlflow import is_silent
 
 _logger = logging.getLogger("mlflow_dspy_plugin")
+_Result = TypeVar("_Result")
 
 
 def never_raises(handler: Callable[..., None]) -> Callable[..., None]:
@@ -30,3 +32,22 @@ def never_raises(handler: Callable[..., None]) -> Callable[..., None]:
                 raise
 
     return guarded
+
+
+def attempt(look: Callable[[], _Result], instead: Callable[[BaseException], _Result]) -> _Result:
+    """Look at an object of the user's, or call a function of theirs, that may raise anything.
+
+    Extensions written in Rust raise panics that are no `Exception`. An interrupt is not the object's.
+    """
+    try:
+        return look()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return instead(error)
+
+
+def warn(message: str, *args: Any) -> None:
+    """Log a warning, unless the user wants none."""
+    if not is_silent(FLAVOR):
+        _logger.warning(message, *args)

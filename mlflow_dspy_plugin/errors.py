@@ -6,6 +6,7 @@
     └── DspyPluginError
         ├── DspyNotInstalledError   dspy cannot be imported (a ModuleNotFoundError too)
         ├── ProgramError            what was given is no program that can be saved
+        ├── SettingError            what was given to autolog() cannot be used
         ├── InputError              an input does not fit the program
         ├── SecretError             a secret would have reached the disk
         └── ModelFolderError        a model folder is missing, damaged, foreign or too new
@@ -33,6 +34,12 @@ class DspyPluginError(MlflowException):
 
 class ProgramError(DspyPluginError):
     """What was given is no DSPy program, or one that cannot be saved as asked for."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class SettingError(DspyPluginError):
+    """What was given to `autolog` cannot be used."""
 
     code = INVALID_PARAMETER_VALUE
 

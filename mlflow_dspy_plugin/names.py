@@ -24,6 +24,9 @@ PUBLIC_NAMES = {
 ENV_PLUGIN = "MLFLOW_DSPY_PLUGIN"
 ENV_ALLOW_PICKLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
 ENV_TRUST = "MLFLOW_DSPY_TRUST"
+ENV_SPOOL_DIR = "MLFLOW_DSPY_SPOOL_DIR"
+ENV_SPOOL_MAX_MB = "MLFLOW_DSPY_SPOOL_MAX_MB"
+ENV_EXIT_TIMEOUT = "MLFLOW_DSPY_EXIT_TIMEOUT"
 
 # Run tags.
 TAG_DSPY_VERSION = "dspy.version"
@@ -71,6 +74,10 @@ PROGRAM_FILE = "data/program.pkl"
 DSPY_SAVED_FOLDER = "data/model"
 SETTINGS_FILE = "data/settings.pkl"
 CODE_FOLDER = "code"
+
+# Files below a spool folder.
+SPOOL_SEGMENT = ".jsonl"
+SPOOL_OWNER = ".owner"
 
 # Tasks of a model.
 TASK_CHAT = "llm/v1/chat"

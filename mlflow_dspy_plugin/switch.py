@@ -4,11 +4,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from mlflow_dspy_plugin.delivery.adoption import install_delivery
 from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams.compile_events import report_compiles
+from mlflow_dspy_plugin.seams.current_span import CurrentSpan
+from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
 from mlflow_dspy_plugin.seams.mlflow import record_autologging
 from mlflow_dspy_plugin.seams.otlp import add_semantics
+from mlflow_dspy_plugin.seams.threads import carry_into_threads
 from mlflow_dspy_plugin.seams.uncovered_calls import watch_uncovered_calls
 from mlflow_dspy_plugin.tracing.callback import TracingCallback
 from mlflow_dspy_plugin.tracing.conversations import conversation_of
@@ -76,6 +80,7 @@ autolog.integration_name = FLAVOR
 def _install(config: _Config) -> None:
     callbacks: list[dspy_seam.Watcher] = []
     if config.log_traces:
+        _installed.append(install_delivery())
         tracing = TracingCallback(
             trace_compiles=config.log_traces_from_compile,
             trace_evaluations=config.log_traces_from_eval,
@@ -90,6 +95,7 @@ def _install(config: _Config) -> None:
         callbacks.append(EvaluationCallback())
     _installed.append(dspy_seam.install_callbacks(callbacks))
     _installed.append(report_compiles())
+    _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN]))
 
 
 def _uninstall() -> None:

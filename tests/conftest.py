@@ -44,6 +44,7 @@ def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A tracking store and a working folder for one test, and defaults everywhere after it."""
     path = tmp_path / "mlflow.db"
     shutil.copy(empty_store, path)
+    monkeypatch.setenv("MLFLOW_DSPY_SPOOL_DIR", str(tmp_path / "spool"))
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{path}")
     # What `mlflow.set_experiment("tests")` would set, without opening the store for it.

@@ -2,11 +2,13 @@
 
 import base64
 import json
+import random
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 
+from mlflow_dspy_plugin import redaction
 from mlflow_dspy_plugin.redaction import (
     REDACTED,
     environment_secrets,
@@ -14,6 +16,8 @@ from mlflow_dspy_plugin.redaction import (
     is_placeholder,
     is_secret_name,
     is_written_in,
+    may_hold_secret,
+    redact_assignments,
     redact_bytes,
     redact_named,
     redact_text,
@@ -108,24 +112,24 @@ def test_a_text_of_a_secret_s_form_is_taken_out_of_what_surrounds_it(secret):
     assert list(secret_texts(f"it is '{secret}' here")) == [secret]
 
 
-@pytest.mark.parametrize(
-    ("url", "left"),
-    [
-        ("http://user:pw@host/v1", "http://host/v1"),
-        ("redis://:pw@host:6379/0", "redis://host:6379/0"),
-        ("postgresql://user:p@ss:word@host/db", "postgresql://host/db"),
-        ('{"url": "https://user:pw@host"}', '{"url": "https://host"}'),
-        ("https://host/v1?api-key=0123456789&x=1", f"https://host/v1?{REDACTED}&x=1"),
-        ("https://host/v1?x=1&access_token=0123456789", f"https://host/v1?x=1&{REDACTED}"),
-        ("https://fn/api?code=Ab0cd1Ef2gh3", f"https://fn/api?{REDACTED}"),
-        ("https://maps/v1?key=Ab0cd1Ef2gh3&q=a", f"https://maps/v1?{REDACTED}&q=a"),
-        ("https://host/v1?subscription-key=0123456789&v=1", f"https://host/v1?{REDACTED}&v=1"),
-        ("https://s3/b?X-Amz-Signature=0123456789", f"https://s3/b?{REDACTED}"),
-        ("Server=h;Uid=u;Pwd=0123456789;", f"Server=h;Uid=u;{REDACTED};"),
-        ("Endpoint=sb://h/;SharedAccessKey=0123456789", f"Endpoint=sb://h/;{REDACTED}"),
-        ("https://blob/c?sv=1&sig=abc%2Fdef%3D#top", f"https://blob/c?sv=1&{REDACTED}#top"),
-    ],
-)
+URLS = [
+    ("http://user:pw@host/v1", "http://host/v1"),
+    ("redis://:pw@host:6379/0", "redis://host:6379/0"),
+    ("postgresql://user:p@ss:word@host/db", "postgresql://host/db"),
+    ('{"url": "https://user:pw@host"}', '{"url": "https://host"}'),
+    ("https://host/v1?api-key=0123456789&x=1", f"https://host/v1?{REDACTED}&x=1"),
+    ("https://host/v1?x=1&access_token=0123456789", f"https://host/v1?x=1&{REDACTED}"),
+    ("https://fn/api?code=Ab0cd1Ef2gh3", f"https://fn/api?{REDACTED}"),
+    ("https://maps/v1?key=Ab0cd1Ef2gh3&q=a", f"https://maps/v1?{REDACTED}&q=a"),
+    ("https://host/v1?subscription-key=0123456789&v=1", f"https://host/v1?{REDACTED}&v=1"),
+    ("https://s3/b?X-Amz-Signature=0123456789", f"https://s3/b?{REDACTED}"),
+    ("Server=h;Uid=u;Pwd=0123456789;", f"Server=h;Uid=u;{REDACTED};"),
+    ("Endpoint=sb://h/;SharedAccessKey=0123456789", f"Endpoint=sb://h/;{REDACTED}"),
+    ("https://blob/c?sv=1&sig=abc%2Fdef%3D#top", f"https://blob/c?sv=1&{REDACTED}#top"),
+]
+
+
+@pytest.mark.parametrize(("url", "left"), URLS)
 def test_a_url_loses_its_user_and_its_secret_parameters(url, left):
     assert redact_text(url) == left
     assert list(secret_texts(url))
@@ -157,6 +161,84 @@ def test_a_url_loses_its_user_and_its_secret_parameters(url, left):
 def test_a_text_without_a_secret_stays_as_it_is(text):
     assert redact_text(text) == text
     assert not list(secret_texts(text))
+
+
+EXAMPLES = [*SECRET_TEXTS, *(url for url, _ in URLS)]
+
+
+def forms_find(text):
+    """Whether a form finds a secret where nothing tells beforehand that there is none."""
+    return any(form.search(text) for form in (redaction._WORD_FORM, *(form for _, _, form in redaction._PHRASE_FORMS)))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize(
+    "around", ["{}", "a {}", "\n{}\n", "é{} ü", "({})", '{{"a": "{}"}}', "\ud83d {}", "日本 {} 語"]
+)
+def test_no_quick_look_misses_a_secret(example, around):
+    text = around.format(example)
+    if forms_find(text):
+        assert may_hold_secret(text)
+        assert not forms_find(redact_text(text))
+
+
+def test_no_quick_look_misses_what_the_forms_find_in_any_text():
+    """Texts made of pieces of secrets, glued together by chance; the same ones each time."""
+    chance = random.Random(4)
+    pieces = [*EXAMPLES, *"- _ . = & ? ; : @ / é ٣ 7 a Z".split(), " ", "\n", '"', "word", "0123456789abcdef", "A" * 16]
+    found = 0
+    for _ in range(4000):
+        parts = [chance.choice(pieces) for _ in range(chance.randint(1, 5))]
+        text = "".join(part[: chance.randint(1, len(part))] if chance.random() < 0.3 else part for part in parts)
+        if forms_find(text):
+            found += 1
+            assert may_hold_secret(text), text
+            assert redact_text(text) != text, text
+    assert found > 1000
+
+
+@pytest.mark.parametrize("text", ["", "a", "What kind of bear is best?", "日本語", "see (a), [[ ## answer ## ]]: 1"])
+def test_a_text_without_signs_needs_no_second_look(text):
+    assert not may_hold_secret(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{"api_key": "abc"}', '{"api_key": "[REDACTED]"}'),
+        (r"{\"api_key\": \"abc\", \"n\": 1}", r"{\"api_key\": \"[REDACTED]\", \"n\": 1}"),
+        (r'{"password": "a\"b"}', '{"password": "[REDACTED]"}'),
+        ("LM(model='m', api_key='my-key', n=1)", "LM(model='m', api_key='[REDACTED]', n=1)"),
+        ("{'Authorization': 'Token abc', 'x': 'y'}", "{'Authorization': '[REDACTED]', 'x': 'y'}"),
+        ("export MY_API_KEY=abc12345 && run", "export MY_API_KEY=[REDACTED] && run"),
+        ("token = 'abc12345'", "token = '[REDACTED]'"),
+        ('client_secret="a", password="b"', 'client_secret="[REDACTED]", password="[REDACTED]"'),
+    ],
+)
+def test_a_value_that_a_text_gives_to_a_secret_name_is_put_out_of_sight(text, left):
+    assert redact_assignments(f"it: {text}!") == f"it: {left}!"
+    assert may_hold_secret(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"token": "Paris", "label": "LOC"}',
+        '{"max_tokens": "100", "key": "abc12345"}',
+        "api_key='{api_key}' and password=$PASSWORD1",
+        "password: must contain a digit",
+        "password=get_password()",
+        "the key is: 'abc12345'",
+    ],
+)
+def test_a_value_that_a_text_gives_to_another_name_stays(text):
+    assert redact_assignments(text) == text
+
+
+@pytest.mark.parametrize("text", ["sk-" * 50_000, "-----BEGIN PRIVATE KEY-----" * 500, "a" * 200_000, 'key="' * 20_000])
+def test_no_text_makes_the_search_slow(text):
+    """Where the time grew with the square of the length, this would take minutes."""
+    assert redact_assignments(redact_text(text)) is not None
 
 
 def test_redact_named_hides_values_by_name_at_every_depth_and_copies_nothing_else():

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import dspy
 import mlflow
@@ -46,6 +47,7 @@ def patched():
     from dspy.teleprompt import teleprompt
 
     owners = [type(dspy.settings), dspy.BaseLM, dspy.LM, BaseCallback, teleprompt.Teleprompter]
+    owners += [threading.Thread, ThreadPoolExecutor]
     optimizers = [dspy.BootstrapFewShot, dspy.SIMBA, dspy.GEPA, Searching]
     found = {owner: dict(vars(owner)) for owner in owners + optimizers}
     if execution := sys.modules.get("dspy.clients.execution"):

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlflow_dspy_plugin.errors import DspyNotInstalledError
@@ -18,8 +17,9 @@ except ModuleNotFoundError as error:
         raise
     raise DspyNotInstalledError() from None
 
-from dspy.utils import parallelizer as _parallelizer
 from dspy.utils.callback import ACTIVE_CALL_ID, BaseCallback
+
+from mlflow_dspy_plugin.seams.patch import patch
 
 # `from dspy.dsp.utils import settings` is the settings object; the module has the same name.
 _settings = importlib.import_module("dspy.dsp.utils.settings")
@@ -35,11 +35,6 @@ _RUNTIME_SETTINGS = {
     "trace",
     "usage_tracker",
 }
-# DSPy copies its context overrides into the worker threads it starts, so what must reach those
-# threads travels under a key of ours.
-_INHERITED_KEY = "_mlflow_dspy_plugin"
-# dspy >= 3.4 carries the parent call into worker threads by itself.
-_EXECUTOR_CARRIES_PARENT = hasattr(_parallelizer, "_bind_active_call_id")
 
 
 # -- settings ---------------------------------------------------------------------------------
@@ -125,7 +120,7 @@ def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
 
         return get
 
-    undo = _patch(_settings.Settings, "get", make)
+    undo = patch(_settings.Settings, "get", make)
 
     def uninstall() -> None:
         for callback in installed:
@@ -136,78 +131,9 @@ def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
     return uninstall
 
 
-def _patch(owner: Any, name: str, make: Callable[[Callable], Callable]) -> Callable[[], None]:
-    """Replace `owner.name` by what `make` builds around it; returns the undo.
-
-    Where somebody else has replaced it since, the undo leaves both in place.
-    """
-    original = getattr(owner, name)
-    replacement = functools.wraps(original)(make(original))
-    setattr(owner, name, replacement)
-
-    def undo() -> None:
-        if getattr(owner, name) is replacement:
-            setattr(owner, name, original)
-
-    return undo
-
-
 def active_call_id() -> str | None:
     """The call that the current code runs in: inside an `on_*_start` handler, the parent call."""
     return ACTIVE_CALL_ID.get()
-
-
-def inherited(name: str) -> Any:
-    """A value that was handed down to this code, through DSPy's worker threads too."""
-    return next((h.values[name] for h in reversed(_handed()) if name in h.values), None)
-
-
-@dataclass(frozen=True, eq=False)
-class HandedDown:
-    """What one `hand_down` has set."""
-
-    values: Mapping[str, Any]
-
-
-def hand_down(**values: Any) -> HandedDown:
-    """Set values that the code called from here inherits; `take_back` ends it."""
-    handed = HandedDown(values)
-    _hand((*_handed(), handed))
-    return handed
-
-
-def take_back(handed: HandedDown) -> None:
-    """Undo one `hand_down`, in whatever order several end.
-
-    A cancelled or abandoned call may end in another context, where there is nothing to undo.
-    """
-    before = _handed()
-    if handed in before:
-        _hand(tuple(other for other in before if other is not handed))
-
-
-def _handed() -> tuple[HandedDown, ...]:
-    return _settings.thread_local_overrides.get().get(_INHERITED_KEY, ())
-
-
-def _hand(all_handed: tuple[HandedDown, ...]) -> None:
-    overrides = _settings.thread_local_overrides.get()
-    # A copy: other contexts, and DSPy's default for all of them, share the object.
-    changed = type(overrides)(overrides)
-    changed[_INHERITED_KEY] = all_handed
-    if not all_handed:
-        del changed[_INHERITED_KEY]
-    _settings.thread_local_overrides.set(changed)
-
-
-def hand_down_parent(call_id: str) -> HandedDown | None:
-    """On releases whose executor does not carry the parent call into its threads, do so."""
-    return None if _EXECUTOR_CARRIES_PARENT else hand_down(call_id=call_id)
-
-
-def inherited_call_id() -> str | None:
-    """The parent call, as `hand_down_parent` left it."""
-    return None if _EXECUTOR_CARRIES_PARENT else inherited("call_id")
 
 
 def interruption() -> BaseException | None:
@@ -233,9 +159,9 @@ def reads_keys_by_itself(lm: "dspy.BaseLM") -> bool:
 def watch_lm_results(report: Callable[[Any], None]) -> Callable[[], None]:
     """Call `report(result)` inside each LM call that got an answer; returns the undo."""
     if importlib.util.find_spec("dspy.clients.execution") is None:
-        return _patch(dspy.BaseLM, "_process_lm_response", functools.partial(_reporting, report))
+        return patch(dspy.BaseLM, "_process_lm_response", functools.partial(_reporting, report))
     execution = importlib.import_module("dspy.clients.execution")
-    return _patch(execution, "finalize", functools.partial(_reporting_last, report))
+    return patch(execution, "finalize", functools.partial(_reporting_last, report))
 
 
 def _reporting(report: Callable[[Any], None], original: Callable) -> Callable:

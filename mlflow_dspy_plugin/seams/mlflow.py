@@ -141,17 +141,6 @@ def has_user_set_active_model() -> bool:
     return bool(_get_active_model_context().set_by_user)
 
 
-def start_export() -> None:
-    """Have MLflow's export of traces ready, while threads can still be started.
-
-    MLflow >= 3.5 sends spans to its queue every five seconds, and starts the threads of the queue
-    with the first: a script that ends before would lose all of its traces.
-    """
-    queue = getattr(_trace_exporter(), "_async_queue", None)
-    if queue is not None and not queue.is_active():
-        queue.activate()
-
-
 def flush_traces() -> None:
     """Wait until the traces that have ended are stored.
 

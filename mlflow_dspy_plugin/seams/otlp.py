@@ -36,6 +36,7 @@ _TOLD = {"mlflow.llm.model": REQUEST_MODEL, "mlflow.llm.provider": PROVIDER}
 # What MLflow's translator leaves out of messages.
 _REASONING = '"type": "reasoning"'
 # Newer releases have a translator, which runs where the user has set this, in the thread of the program.
+_translator = getattr(OtelSpanProcessor, "_translate_span", None)
 _translates = getattr(environment_variables, "MLFLOW_ENABLE_OTEL_GENAI_SEMCONV", None)
 _adopting = threading.Lock()
 
@@ -77,7 +78,7 @@ def _adopt(processor: OtelSpanProcessor, describe: Describe, converse: Describe)
     holder, name = getattr(processor, "_batch_processor", None), "_exporter"
     if holder is None:
         holder, name = processor, "span_exporter"
-    translate = OtelSpanProcessor._translate_span.__get__(processor) if _translates is not None else None
+    translate = _translator.__get__(processor) if _translator is not None else None
     exporter = getattr(holder, name)
     if not isinstance(exporter, _Exporter):
         setattr(holder, name, _Exporter(exporter, describe, converse, translate))

@@ -7,6 +7,8 @@ MLflow stores, a whole span's at once.
 
 import contextlib
 import contextvars
+import importlib
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,10 +26,13 @@ from mlflow.tracing.utils.processor import apply_span_processors
 from opentelemetry import trace as _otel
 from opentelemetry.context import Context
 
+_ATTACHMENTS = "mlflow.tracing.attachments"
 INPUTS = SpanAttributeKey.INPUTS
 OUTPUTS = SpanAttributeKey.OUTPUTS
 # Who makes the spans, as OpenTelemetry has it: by this name they are known after they have ended.
 SCOPE = "mlflow_dspy_plugin"
+# Older releases have none.
+_Attachment = importlib.import_module(_ATTACHMENTS).Attachment if importlib.util.find_spec(_ATTACHMENTS) else None
 _OK = _otel.Status(_otel.StatusCode.OK)
 _ERROR = _otel.Status(_otel.StatusCode.ERROR)
 # Newer releases filter spans in their UI by levels.
@@ -80,7 +85,12 @@ def set_attributes(span: LiveSpan, attributes: Mapping[str, str]) -> None:
 
 
 def close_span(span: LiveSpan, failed: bool) -> None:
-    """End a span; a status of an error that the user has set stays."""
+    """End a span; a status of an error that the user has set stays.
+
+    One whose trace is no longer known has nowhere to go, and older releases log that as an error.
+    """
+    if not _is_registered(span):
+        return
     otel_span = span._span
     if failed or otel_span.status.status_code is not _otel.StatusCode.ERROR:
         otel_span.set_status(_ERROR if failed else _OK)
@@ -96,12 +106,22 @@ def add_event(span: LiveSpan, event: SpanEvent) -> None:
     span._span.add_event(event.name, event.attributes, event.timestamp)
 
 
+def attacher(span: LiveSpan) -> Callable[[str, bytes], str] | None:
+    """What stores a content type and bytes beside the trace and gives the reference to them.
+
+    None where the release has no attachments, or the user wants none (MLFLOW_TRACE_EXTRACT_ATTACHMENTS).
+    """
+    if _Attachment is None or not span._should_extract_base64():
+        return None
+    return lambda content_type, data: span._store_attachment(_Attachment(content_type=content_type, content_bytes=data))
+
+
 def current_span() -> LiveSpan | None:
     """The live span of this context; None where there is none of MLflow's, or its trace has ended."""
     entered, otel_span = _entered.get(), _current_otel_span()
     if entered is None or entered._span is not otel_span:
         entered = _look_up(otel_span)
-    return entered if entered is not None and _is_registered(entered) else None
+    return entered if entered is not None and is_live(entered) else None
 
 
 def enter_span(span: LiveSpan | Dropped) -> Any:
@@ -119,9 +139,30 @@ def leave_span(tokens: Any) -> None:
     mine, theirs = tokens
     # Newer releases have two tokens where their tracer is isolated from that of the process.
     for token in (mine, *(theirs if isinstance(theirs, tuple) else (theirs,))):
-        if token is not None:
-            with contextlib.suppress(ValueError):
-                token.var.reset(token)
+        take_back(token)
+
+
+def take_back(token: contextvars.Token | None) -> None:
+    """Reset a variable, where this is still the context that it was set in."""
+    if token is not None:
+        with contextlib.suppress(ValueError):
+            token.var.reset(token)
+
+
+def is_live(span: LiveSpan) -> bool:
+    """Whether a span that is put below this one now becomes part of its trace.
+
+    It does while one of the two, the span or the root of its trace, is open. Below others it would
+    be lost: MLflow warns, or says nothing.
+    """
+    if not _is_registered(span):
+        return False
+    if span._span.end_time is None:
+        return True
+    manager = InMemoryTraceManager.get_instance()
+    root = manager.get_span_from_id(span.trace_id, manager.get_root_span_id(span.trace_id))
+    # The root of a trace that another process has begun is not here.
+    return root is None or root.end_time_ns is None
 
 
 def describe_trace(span: LiveSpan, metadata: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Calls of which DSPy tells no callback: embedders, retrievers that are no `dspy.Retrieve`, and before dspy 3.4 interpreters."""
+"""Calls of which DSPy tells no callback: of embedders, some retrievers, and before dspy 3.4 interpreters."""
 
 import functools
 import inspect
@@ -9,9 +9,15 @@ from typing import Any
 
 import dspy
 from dspy.utils.callback import ACTIVE_CALL_ID, BaseCallback
+from dspy.utils.unbatchify import Unbatchify
 
-from mlflow_dspy_plugin.seams.dspy import Watcher, _patch
+from mlflow_dspy_plugin.seams.current_span import CurrentSpan
+from mlflow_dspy_plugin.seams.dspy import Watcher
+from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
+from mlflow_dspy_plugin.seams.patch import patch
+from mlflow_dspy_plugin.seams.threads import run_with, values_of
 
+_INHERITED = (CurrentSpan(), HANDED_DOWN)
 # A class's method -> what the handlers of its start and its end are called, after `on_`.
 _METHODS: list[tuple[type, str, str]] = [
     (dspy.Embedder, "__call__", "embedder"),
@@ -25,11 +31,45 @@ if not hasattr(BaseCallback, "on_interpreter_execute_start"):
 
 def watch_uncovered_calls(watcher: Watcher) -> Callable[[], None]:
     """Call `on_embedder_start` and so on of the watcher, as DSPy calls its handlers; returns the undo."""
-    undo = [_patch(owner, name, functools.partial(_reporting, watcher, event)) for owner, name, event in _METHODS]
+    undo = [_carry_into_batches()]
+    undo += [patch(owner, name, functools.partial(_reporting, watcher, event)) for owner, name, event in _METHODS]
 
     def stop() -> None:
         while undo:
             undo.pop()()
+
+    return stop
+
+
+def _carry_into_batches() -> Callable[[], None]:
+    """Have the embedder of `Embeddings` called below a query that it is for.
+
+    DSPy gathers the queries of all threads into batches, in a thread that is as old as the retriever.
+    """
+    waiting: dict[int, Any] = {}
+
+    def ask(original):
+        def __call__(self, input_item):
+            waiting[id(input_item)] = values_of(_INHERITED)
+            try:
+                return original(self, input_item)
+            finally:
+                waiting.pop(id(input_item), None)
+
+        return __call__
+
+    def answer(original):
+        def _batch_forward(self, queries):
+            inherited = waiting.get(id(queries[0]), []) if queries else []
+            return run_with(inherited, original, self, queries)
+
+        return _batch_forward
+
+    undo = [patch(Unbatchify, "__call__", ask), patch(dspy.retrievers.Embeddings, "_batch_forward", answer)]
+
+    def stop() -> None:
+        for each in undo:
+            each()
 
     return stop
 

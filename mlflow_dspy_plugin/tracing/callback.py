@@ -6,15 +6,24 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.delivery.holds import Hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.seams.programs import ends_agent
 from mlflow_dspy_plugin.tracing import lm_calls, program, spans
-from mlflow_dspy_plugin.tracing.calls import Call, Calls, is_silenced
+from mlflow_dspy_plugin.tracing.calls import HOLD, Call, Calls, is_silenced
 from mlflow_dspy_plugin.tracing.content import Content
+from mlflow_dspy_plugin.tracing.retention import Retention, score_of
 
-# Notes of a call about what is below it.
-_ADAPTER, _FAILURE = "adapter", "failure"
+# Notes of a call: the adapter last used below it, whether something below it has failed, and which step it is.
+_ADAPTER, _FAILURE, _STEP = "adapter", "failure", "step"
+
+
+# Under this name code inherits what judges the traces of the compile that it is in.
+_RETENTION = "retention"
+# The value of `log_traces_from_compile` by which few of its traces are kept.
+NOTABLE = "failed-and-best"
 
 
 class TracingCallback(dspy_seam.Watcher):
@@ -23,7 +32,8 @@ class TracingCallback(dspy_seam.Watcher):
     Args:
         content: What may be written into spans, and how.
         sampling_ratio: The part of the calls from outside that is recorded, from 0 to 1; None for all.
-        trace_compiles: Whether what runs inside an optimizer's `compile` is traced.
+        trace_compiles: Whether what runs inside an optimizer's `compile` is traced; `NOTABLE` for
+            calls that fail and those of the best evaluation.
         trace_evaluations: Whether what runs inside `dspy.Evaluate` is traced.
     """
 
@@ -32,7 +42,7 @@ class TracingCallback(dspy_seam.Watcher):
         content: Content | None = None,
         *,
         sampling_ratio: float | None = None,
-        trace_compiles: bool = False,
+        trace_compiles: bool | str = False,
         trace_evaluations: bool = True,
     ):
         self._calls = Calls(content or Content(), sampling_ratio)
@@ -59,11 +69,11 @@ class TracingCallback(dspy_seam.Watcher):
     @never_raises
     def on_adapter_format_start(self, call_id, instance, inputs):
         self._note_adapter(instance)
-        self._start(call_id, spans.of_adapter(instance, "format"), inputs)
+        self._start_adapter(call_id, instance, "format", inputs)
 
     @never_raises
     def on_adapter_parse_start(self, call_id, instance, inputs):
-        self._start(call_id, spans.of_adapter(instance, "parse"), inputs)
+        self._start_adapter(call_id, instance, "parse", inputs)
 
     @never_raises
     def on_tool_start(self, call_id, instance, inputs):
@@ -92,13 +102,22 @@ class TracingCallback(dspy_seam.Watcher):
 
     @never_raises
     def on_evaluate_start(self, call_id, instance, inputs):
-        if not self._trace_evaluations and self.installed:
+        if not self.installed:
+            return
+        if not self._trace_evaluations:
             self._calls.silence(call_id)
+        elif (retention := handed_down.inherited(_RETENTION)) is not None:
+            self._calls.hand_down(call_id, {_RETENTION: retention, HOLD: Hold()})
 
     @never_raises
     def on_compile_start(self, call_id, instance, inputs):
-        if not self._trace_compiles and self.installed:
+        if not self.installed:
+            return
+        if not self._trace_compiles:
             self._calls.silence(call_id)
+        elif self._trace_compiles == NOTABLE and handed_down.inherited(_RETENTION) is None:
+            retention = Retention()
+            self._calls.hand_down(call_id, {_RETENTION: retention, HOLD: retention.outside})
 
     @never_raises
     def on_module_end(self, call_id, outputs, exception=None):
@@ -112,21 +131,33 @@ class TracingCallback(dspy_seam.Watcher):
     on_interpreter_startup_end = on_module_end
     on_retriever_end = on_module_end
     on_embedder_end = on_module_end
-    on_evaluate_end = on_module_end
-    on_compile_end = on_module_end
+
+    @never_raises
+    def on_evaluate_end(self, call_id, outputs, exception=None):
+        handed = self._calls.handed_down(call_id)
+        self._calls.close(call_id, outputs, exception)
+        if _RETENTION in handed:
+            handed[_RETENTION].judge(handed[HOLD], score_of(outputs))
+
+    @never_raises
+    def on_compile_end(self, call_id, outputs, exception=None):
+        handed = self._calls.handed_down(call_id)
+        self._calls.close(call_id, outputs, exception)
+        if _RETENTION in handed:
+            handed[_RETENTION].finish()
 
     @never_raises
     def on_lm_end(self, call_id, outputs, exception=None):
-        self._note_failure(exception)
         self._calls.close(call_id, outputs, exception)
+        self._note_failure(exception)
 
     @never_raises
     def on_adapter_parse_end(self, call_id, outputs, exception=None):
+        self._calls.close(call_id, outputs, exception)
+        self._note_failure(exception)
         if exception is not None and (parent := self._caller()) is not None:
             failed = parent.notes.get(_ADAPTER, "")
-            parent.add_event("dspy.adapter.parse_failed", {"adapter": failed, "error": str(exception)})
-        self._note_failure(exception)
-        self._calls.close(call_id, outputs, exception)
+            parent.add_event("dspy.adapter.parse_failed", adapter=failed, error=str(exception))
 
     @never_raises
     def on_lm_result(self, result: Any) -> None:
@@ -137,6 +168,15 @@ class TracingCallback(dspy_seam.Watcher):
 
     def _start(self, call_id: str, opening: spans.Opening, inputs: Mapping[str, Any]) -> Call | None:
         return self._open(call_id, opening, lambda: spans.inputs_of(inputs))
+
+    def _start_adapter(self, call_id: str, adapter: Any, step: str, inputs: Mapping[str, Any]) -> None:
+        """Open the span of a step, once: DSPy tells of it again for each class that inherits the method."""
+        caller = self._caller()
+        if caller is not None and caller.notes.get(_STEP) == (adapter, step):
+            return
+        call = self._start(call_id, spans.of_adapter(adapter, step), inputs)
+        if call is not None:
+            call.notes[_STEP] = (adapter, step)
 
     def _start_lm(self, call_id: str, lm: Any, inputs: Mapping[str, Any]) -> None:
         self._open(call_id, lm_calls.opening(lm, inputs), lambda: lm_calls.request(lm, inputs))
@@ -160,5 +200,5 @@ class TracingCallback(dspy_seam.Watcher):
             return
         name, before = type(adapter).__name__, caller.notes.get(_ADAPTER)
         if caller.notes.pop(_FAILURE, False) and before not in (None, name):
-            caller.add_event("dspy.adapter.fallback", {"from": before, "to": name})
+            caller.add_event("dspy.adapter.fallback", **{"from": before, "to": name})
         caller.notes[_ADAPTER] = name

@@ -7,13 +7,19 @@ from typing import Any
 
 from mlflow.entities import LiveSpan, SpanEvent
 
+from mlflow_dspy_plugin.boundary import attempt
+from mlflow_dspy_plugin.delivery.adoption import adopt
+from mlflow_dspy_plugin.delivery.holds import hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.tracing.content import Content, TraceContent
-from mlflow_dspy_plugin.tracing.spans import Opening
+from mlflow_dspy_plugin.tracing.spans import CONTENT, Opening
 
 # Under this name code inherits that its calls are not to be traced.
 _SILENCED = "silenced"
+# Under this name code inherits what holds the traces that it begins until they are judged.
+HOLD = "hold"
 
 
 @dataclass(eq=False)
@@ -23,6 +29,7 @@ class Call:
     Attributes:
         span: Its span; None for a call that only silences what it calls.
         content: What its trace has stored so far.
+        attach: Stores bytes beside the trace.
         opening: What its span says of itself.
         opens_trace: Whether the trace has no other span of this package above it.
         result: What DSPy keeps of an LM call: tokens, cost and the like.
@@ -31,6 +38,7 @@ class Call:
 
     span: LiveSpan | None = None
     content: TraceContent | None = None
+    attach: Callable[[str, bytes], str] | None = None
     opening: Opening | None = None
     opens_trace: bool = False
     context: Any = None
@@ -40,15 +48,25 @@ class Call:
     result: Any = None
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def dump(self, attributes: Mapping[str, Any]) -> None:
-        """Set attributes of the span from values."""
-        dump = self.content.dump
-        span_seam.set_attributes(self.span, {key: dump(value) for key, value in attributes.items()})
+    def tell(self, attributes: Mapping[str, Any]) -> None:
+        """Set attributes of the span from values: what is content as the user allows, the rest as it is."""
+        dump, fact, attach = self.content.dump, self.content.fact, self.attach
+        told = {key: dump(value, attach) if key in CONTENT else fact(value) for key, value in attributes.items()}
+        span_seam.set_attributes(self.span, told)
 
-    def add_event(self, name: str, attributes: Mapping[str, str]) -> None:
-        """Add an event to the span, its texts redacted."""
-        texts = {key: self.content.text(value) for key, value in attributes.items()}
-        span_seam.add_event(self.span, SpanEvent(name=name, attributes=texts))
+    def add_event(self, name: str, **attributes: str) -> None:
+        """Add an event to the span, what is content in it as the user allows."""
+        told = {key: self._event_text(key, value) for key, value in attributes.items()}
+        span_seam.add_event(self.span, SpanEvent(name=name, attributes=told))
+
+    def add_exception(self, exception: BaseException) -> None:
+        """Record an exception; a provider may have put the caller's key into its message."""
+        event = attempt(lambda: SpanEvent.from_exception(exception), lambda error: _unreadable(exception))
+        told = {key: self._event_text(key, value) for key, value in event.attributes.items()}
+        span_seam.add_event(self.span, SpanEvent(name=event.name, timestamp=event.timestamp, attributes=told))
+
+    def _event_text(self, key: str, value: str) -> str:
+        return self.content.text(value) if key in CONTENT else value
 
 
 class Calls:
@@ -79,20 +97,32 @@ class Calls:
         call = Call(opening=opening, context=span_seam.enter_span(span), interruption=dspy_seam.interruption())
         self._open[call_id] = call
         if isinstance(span, span_seam.Dropped):
-            call.handed_down = silence()
+            call.handed_down = handed_down.hand_down(**{_SILENCED: True})
             return None
-        call.span = span
+        if parent is None and (holding := handed_down.inherited(HOLD)) is not None:
+            hold(span.trace_id, holding)
+        call.span, call.attach = span, span_seam.attacher(span)
         call.content = self._traces.get(span.trace_id)
         if call.content is None:
+            adopt()
             call.opens_trace = True
             call.content = self._traces[span.trace_id] = self._content.of_trace()
         # Only now: what cannot be read must not cost the span, or leave it open.
-        call.dump({**opening.attributes, span_seam.INPUTS: inputs()})
+        call.tell({**opening.attributes, span_seam.INPUTS: inputs()})
         return call
+
+    def hand_down(self, call_id: str, values: Mapping[str, Any]) -> None:
+        """Have what a call without a span calls inherit values."""
+        self._open[call_id] = Call(handed_down=handed_down.hand_down(**values))
 
     def silence(self, call_id: str) -> None:
         """Have nothing traced below a call."""
-        self._open[call_id] = Call(handed_down=silence())
+        self.hand_down(call_id, {_SILENCED: True})
+
+    def handed_down(self, call_id: str) -> Mapping[str, Any]:
+        """What a call that is under way has handed down."""
+        call = self._open.get(call_id)
+        return call.handed_down.values if call is not None and call.handed_down is not None else {}
 
     def close(self, call_id: str, outputs: Any, exception: BaseException | None) -> None:
         """Close the span of a call, if it has one."""
@@ -100,7 +130,7 @@ class Calls:
         if call is None:
             return
         if call.handed_down is not None:
-            dspy_seam.take_back(call.handed_down)
+            handed_down.take_back(call.handed_down)
         if call.context is not None:
             # Before it ends: a trace that has ended is no longer found in the context.
             span_seam.leave_span(call.context)
@@ -114,8 +144,8 @@ class Calls:
         """End a span, whether or not what it ended with can be read."""
         try:
             if exception is not None:
-                _tell(call, exception)
-            call.dump(call.opening.ending(outputs, call.result))
+                call.add_exception(exception)
+            call.tell(call.opening.ending(outputs, call.result))
         finally:
             if call.opens_trace:
                 self._traces.pop(call.span.trace_id, None)
@@ -127,18 +157,11 @@ class Calls:
         return span_seam.open_span(opening.name, opening.type, parent)
 
 
-def silence() -> dspy_seam.HandedDown:
-    """Have nothing traced in what this code calls, until it is taken back."""
-    return dspy_seam.hand_down(**{_SILENCED: True})
-
-
 def is_silenced() -> bool:
     """Whether nothing is to be traced here."""
-    return bool(dspy_seam.inherited(_SILENCED))
+    return bool(handed_down.inherited(_SILENCED))
 
 
-def _tell(call: Call, exception: BaseException) -> None:
-    """Record an exception; a provider may have put the caller's key into its message."""
-    event = SpanEvent.from_exception(exception)
-    attributes = {key: call.content.text(value) for key, value in event.attributes.items()}
-    span_seam.add_event(call.span, SpanEvent(name=event.name, timestamp=event.timestamp, attributes=attributes))
+def _unreadable(exception: BaseException) -> SpanEvent:
+    told = {"exception.type": type(exception).__name__, "exception.message": "<Unreadable>"}
+    return SpanEvent(name="exception", attributes=told)

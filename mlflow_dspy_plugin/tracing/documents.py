@@ -64,9 +64,14 @@ def _document(item: Any) -> dict[str, Any] | None:
         name = next((name for name in names if item.get(name) is not None), None)
         if name is not None:
             _set(document, part, item[name])
-    rest = {key: value for key, value in item.items() if key not in (*_TEXTS, *_IDS, *_SCORES)}
-    document["metadata"].update(rest)
+    document["metadata"].update(_rest_of(item))
     return document
+
+
+def _rest_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in item.items() if key not in (*_TEXTS, *_IDS, *_SCORES)}
+    known = rest.pop("metadata", None)
+    return {**rest, **known} if isinstance(known, Mapping) else rest
 
 
 def _set(document: dict[str, Any], part: str, value: Any) -> None:

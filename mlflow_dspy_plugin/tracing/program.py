@@ -23,7 +23,7 @@ def describe(call: Call, program: dspy.Module) -> None:
     if model_id is not None and not has_user_set_active_model():
         metadata[names.TRACE_MODEL_ID] = model_id
     span_seam.describe_trace(call.span, metadata)
-    call.dump({names.SPAN_GRAPH: _graph_of(program)})
+    call.tell({names.SPAN_GRAPH: _graph_of(program)})
 
 
 def _graph_of(program: dspy.Module) -> str:

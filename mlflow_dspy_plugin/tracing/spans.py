@@ -9,9 +9,11 @@ import dspy
 from mlflow.entities import SpanType
 
 from mlflow_dspy_plugin.seams.programs import is_signature
-from mlflow_dspy_plugin.seams.spans import OUTPUTS
+from mlflow_dspy_plugin.seams.spans import INPUTS, OUTPUTS
 from mlflow_dspy_plugin.tracing import documents
 
+# Attributes, of spans and of events, that hold what the user's program works with; the rest is its structure.
+CONTENT = {INPUTS, OUTPUTS, "instructions", "description", "exception.message", "exception.stacktrace", "error"}
 # An attribute of newer releases of MLflow, used on all.
 MODEL = "mlflow.llm.model"
 

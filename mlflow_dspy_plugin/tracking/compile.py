@@ -11,6 +11,7 @@ from mlflow.entities import RunStatus
 
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.tracking import artifacts
 
 _PLAIN = (bool, int, float, str)
@@ -54,11 +55,11 @@ class CompileCallback(dspy_seam.Watcher):
 
     @never_raises
     def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        if not self.installed or dspy_seam.inherited(COMPILE_RUN) is not None:
+        if not self.installed or handed_down.inherited(COMPILE_RUN) is not None:
             return
         started = mlflow.active_run() is None
         run = mlflow.start_run() if started else mlflow.active_run()
-        handed = dspy_seam.hand_down(**{COMPILE_RUN: CompileRun(run.info.run_id)})
+        handed = handed_down.hand_down(**{COMPILE_RUN: CompileRun(run.info.run_id)})
         self._open[call_id] = _Open(handed, started)
         artifacts.log_parameters(_parameters(instance, inputs))
         artifacts.log_lm()
@@ -71,7 +72,7 @@ class CompileCallback(dspy_seam.Watcher):
         compile = self._open.pop(call_id, None)
         if compile is None:
             return
-        dspy_seam.take_back(compile.handed_down)
+        handed_down.take_back(compile.handed_down)
         try:
             if exception is None:
                 artifacts.log_program(outputs, "best_model.json")

@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.tracking import artifacts
 from mlflow_dspy_plugin.tracking.compile import COMPILE_RUN, CompileRun
 
@@ -39,7 +40,7 @@ class EvaluationCallback(dspy_seam.Watcher):
         if metadata.get("disable_logging") or not self.installed:
             return
         key = metadata.get("metric_key", "eval")
-        evaluation = _begin(key, dspy_seam.inherited(COMPILE_RUN))
+        evaluation = _begin(key, handed_down.inherited(COMPILE_RUN))
         self._open[call_id] = evaluation
         if (program := inputs.get("program")) is not None and evaluation.started_run:
             artifacts.log_program(program, "model.json")

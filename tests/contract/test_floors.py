@@ -23,10 +23,11 @@ FLOORS = {
     "scrubbing": GROUND,
     "plain": GROUND | {"scrubbing"},
     "packaging": GROUND | {"programs", "needs", "scrubbing", "plain"},
-    "tracing": GROUND | {"programs"},
+    "delivery": GROUND,
+    "tracing": GROUND | {"programs", "delivery"},
     "tracking": GROUND,
     "serving": GROUND | {"packaging", "programs"},
-    "switch": GROUND | {"tracing", "tracking"},
+    "switch": GROUND | {"delivery", "tracing", "tracking"},
     "quickstart": GROUND,
     "cli": {"__init__", "errors", "progress", "quickstart"},
 }

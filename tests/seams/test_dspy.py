@@ -1,10 +1,7 @@
-"""What reaches into DSPy: values handed down to what is called, and names that are put back."""
+"""What reaches into DSPy: callbacks beside the user's, and names that are put back."""
 
-import asyncio
-import contextvars
 import importlib
 import inspect
-import itertools
 
 import dspy
 import pytest
@@ -13,85 +10,11 @@ from mlflow_dspy_plugin.seams import dspy as seam
 from mlflow_dspy_plugin.seams import programs
 from tests.fakes.scripted import scripted_lm
 
-KEY = "_mlflow_dspy_plugin"
-
 
 @pytest.fixture(autouse=True)
-def nothing_left(store):
+def no_callbacks(store):
     # dspy 3.0 leaves a callback of its own in the user's list when it streams.
     dspy.configure(callbacks=[])
-    yield
-    assert KEY not in dspy.settings.config
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
-def test_values_can_be_taken_back_in_any_order(order):
-    handed = [seam.hand_down(name="a"), seam.hand_down(name="b"), seam.hand_down(other="c")]
-    assert (seam.inherited("name"), seam.inherited("other")) == ("b", "c")
-    for count, index in enumerate(order, 1):
-        seam.take_back(handed[index])
-        left = [handed[i].values for i in range(3) if i not in order[:count]]
-        expected = next((values["name"] for values in reversed(left) if "name" in values), None)
-        assert seam.inherited("name") == expected
-    assert seam.inherited("other") is None
-
-
-def test_taking_back_twice_is_once():
-    outer, inner = seam.hand_down(name="a"), seam.hand_down(name="a")
-    seam.take_back(inner)
-    seam.take_back(inner)
-    assert seam.inherited("name") == "a"
-    seam.take_back(outer)
-
-
-def test_what_another_context_has_handed_down_is_not_taken_back_here():
-    elsewhere = contextvars.copy_context()
-    handed = elsewhere.run(seam.hand_down, name="a")
-    mine = seam.hand_down(name="b")
-    seam.take_back(handed)
-    assert seam.inherited("name") == "b"
-    assert elsewhere.run(seam.inherited, "name") == "a"
-    seam.take_back(mine)
-
-
-def test_tasks_do_not_see_each_other_s_values():
-    async def one(name):
-        handed = seam.hand_down(name=name)
-        await asyncio.sleep(0.01)
-        seen = seam.inherited("name")
-        seam.take_back(handed)
-        return seen
-
-    async def main():
-        return await asyncio.gather(*map(one, "abc"))
-
-    assert asyncio.run(main()) == ["a", "b", "c"]
-
-
-def test_workers_of_dspy_inherit_and_can_hand_down_on_their_own():
-    class Worker(dspy.Module):
-        def forward(self, i):
-            before = seam.inherited("name")
-            handed = seam.hand_down(name=i)
-            inside = seam.inherited("name")
-            seam.take_back(handed)
-            return (before, inside, seam.inherited("name"))
-
-    handed = seam.hand_down(name="parent")
-    pairs = [(Worker(), {"i": i}) for i in range(4)]
-    results = dspy.Parallel(num_threads=2, disable_progress_bar=True)(pairs)
-    seam.take_back(handed)
-    assert results == [("parent", i, "parent") for i in range(4)]
-
-
-def test_a_context_of_the_user_s_keeps_what_was_handed_down():
-    handed = seam.hand_down(name="a")
-    with dspy.context(num_threads=2):
-        assert seam.inherited("name") == "a"
-        inner = seam.hand_down(name="b")
-    assert seam.inherited("name") == "a"
-    seam.take_back(inner)
-    seam.take_back(handed)
 
 
 class Watching(seam.Watcher):

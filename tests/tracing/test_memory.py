@@ -43,8 +43,8 @@ def test_no_entry_is_left_after_two_thousand_calls():
         call_often(program, 2_000)
     finally:
         mlflow.tracing.enable()
-    assert callback._open == {}
-    assert "_mlflow_dspy_plugin" not in dspy.settings.config
+    assert callback._calls._open == {}
+    assert callback._calls._traces == {}
 
 
 def test_programs_and_values_are_not_kept_alive():

@@ -51,7 +51,7 @@ def _lines(children: dict[str | None, list[tuple[Span, str]]], parent: str | Non
 def _line(span: Span, content: bool) -> str:
     name = name_of(span)
     status = "OK" if span.status.status_code == SpanStatusCode.OK else "ERROR"
-    events = "".join(f" !{event.attributes['exception.type']}" for event in span.events)
+    events = "".join(f" !{event.attributes['exception.type']}" for event in span.events if event.name == "exception")
     shown = content and not name.endswith(_LONG)
     values = f" {span.inputs} -> {span.outputs}" if shown else ""
     return f"{name} {span.span_type} {status}{values}{events}"

@@ -1,0 +1,1 @@
+"""Ended traces -> the store, in their own time."""
