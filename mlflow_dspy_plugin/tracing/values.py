@@ -157,7 +157,9 @@ class Reading:
 
     def _named(self, name: str, value: Any) -> Any:
         """What stands under a name that was not yet known to be plain."""
-        if value is not None and is_secret_name(name):
+        if is_secret_name(name):
+            if value is None:
+                return None
             self.secrets.append(value)
             return REDACTED
         if names_headers(name):

@@ -10,7 +10,7 @@ import pytest
 from mlflow.entities import Span
 
 from mlflow_dspy_plugin.seams.current_span import CurrentSpan
-from mlflow_dspy_plugin.seams.spans import close_span, enter_span, is_live, leave_span, open_span
+from mlflow_dspy_plugin.seams.spans import close_span, current_span, enter_span, is_live, leave_span, open_span
 from mlflow_dspy_plugin.seams.threads import carry_into_threads
 from tests.tracing.logs import warnings_logged
 from tests.tracing.trees import open_traces
@@ -166,14 +166,14 @@ def test_a_span_is_live_while_it_or_its_root_is_open(traces):
     assert (is_live(root), is_live(child)) == (False, False)
 
 
-def test_a_span_below_one_whose_trace_has_ended_begins_a_trace(traces):
+def test_a_span_after_one_whose_trace_has_ended_begins_a_trace(traces):
     root = open_span("root", "CHAIN", None)
     token = enter_span(root)
     close_span(root, failed=False)
-    close_span(open_span("below", "CHAIN", root), failed=False)
-    close_span(open_span("beside", "CHAIN", None), failed=False)
+    assert current_span() is None
+    close_span(open_span("beside", "CHAIN", current_span()), failed=False)
     leave_span(token)
-    assert tree(traces) == [[("below", None)], [("beside", None)], [("root", None)]]
+    assert tree(traces) == [[("beside", None)], [("root", None)]]
 
 
 def test_nothing_is_carried_where_tracing_is_off(thread):

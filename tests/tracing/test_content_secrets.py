@@ -262,3 +262,9 @@ def test_a_rule_that_cannot_be_one_is_refused_at_once(redact, message):
     with pytest.raises(SettingError, match=message) as raised:
         Content(redact=redact)
     assert raised.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_a_secret_name_without_a_value_does_not_make_the_name_known_as_harmless():
+    content = Content()
+    assert json.loads(content.of_trace().dump({"client_secret_key": None})) == {"client_secret_key": None}
+    assert json.loads(content.of_trace().dump({"client_secret_key": CANARY})) == {"client_secret_key": "[REDACTED]"}
