@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from mlflow_dspy_plugin.delivery.adoption import install_delivery
+from mlflow_dspy_plugin.errors import SettingError
 from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams.compile_events import report_compiles
@@ -14,7 +16,8 @@ from mlflow_dspy_plugin.seams.mlflow import record_autologging
 from mlflow_dspy_plugin.seams.otlp import add_semantics
 from mlflow_dspy_plugin.seams.threads import carry_into_threads
 from mlflow_dspy_plugin.seams.uncovered_calls import watch_uncovered_calls
-from mlflow_dspy_plugin.tracing.callback import TracingCallback
+from mlflow_dspy_plugin.tracing.callback import NOTABLE, TracingCallback
+from mlflow_dspy_plugin.tracing.content import Content
 from mlflow_dspy_plugin.tracing.conversations import conversation_of
 from mlflow_dspy_plugin.tracing.semconv import attributes_of
 from mlflow_dspy_plugin.tracking.compile import CompileCallback
@@ -23,15 +26,30 @@ from mlflow_dspy_plugin.tracking.evaluate import EvaluationCallback
 
 @dataclass(frozen=True)
 class _Config:
-    """What the user asked for; the names are those of MLflow's own `autolog`."""
+    """What the user asked for; the names are those of MLflow's own `autolog`, where it has them."""
 
     log_traces: bool
-    log_traces_from_compile: bool
+    log_traces_from_compile: bool | str
     log_traces_from_eval: bool
     log_compiles: bool
     log_evals: bool
     disable: bool
     silent: bool
+    redact: Any
+    capture_content: bool
+    sampling_ratio: float | None
+
+    def check(self) -> None:
+        """Refuse what means nothing, before anything changes."""
+        if self.log_traces_from_compile not in (True, False, NOTABLE):
+            raise SettingError(
+                f"log_traces_from_compile got {self.log_traces_from_compile!r}. Give True, False or {NOTABLE!r}."
+            )
+        ratio = self.sampling_ratio
+        if ratio is not None and (
+            isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1
+        ):
+            raise SettingError(f"sampling_ratio got {ratio!r}. Give a number from 0 to 1, or None to trace all calls.")
 
 
 _lock = threading.Lock()
@@ -40,12 +58,15 @@ _installed: list[Callable[[], None]] = []
 
 def autolog(
     log_traces: bool = True,
-    log_traces_from_compile: bool = False,
+    log_traces_from_compile: bool | Literal["failed-and-best"] = False,
     log_traces_from_eval: bool = True,
     log_compiles: bool = False,
     log_evals: bool = False,
     disable: bool = False,
     silent: bool = False,
+    redact: Any = None,
+    capture_content: bool = True,
+    sampling_ratio: float | None = None,
 ) -> None:
     """Record what DSPy programs do in MLflow, from now on and in every thread.
 
@@ -55,40 +76,44 @@ def autolog(
         log_traces: Record a trace of every call of a program: its modules, language models,
             adapters and tools, nested as they were called.
         log_traces_from_compile: Record them inside an optimizer's `compile` too, which may call
-            the program thousands of times.
+            the program thousands of times; "failed-and-best" records the calls that fail, and those
+            of the evaluation that has the best score.
         log_traces_from_eval: Record them inside `dspy.Evaluate` too.
         log_compiles: Record each optimizer's `compile` as a run: its parameters, datasets and the
             best program.
         log_evals: Record each `dspy.Evaluate` call: the program, its score and a table of results.
         disable: Record nothing, and undo what an earlier call has installed.
         silent: Give no warnings or log lines while doing so.
+        redact: What is put out of sight in traces beside what is known to be secret (keys,
+            passwords, headers): a regular expression, as a text or compiled; a function that is
+            given each text and returns what is left of it; or a list of those.
+        capture_content: Whether traces hold texts, numbers and files. If not, they keep the
+            structure: spans, names of fields, roles, parameters, tokens, cost, times.
+        sampling_ratio: The part of the calls that is traced, from 0 to 1; all by default. It comes
+            on top of MLflow's own (MLFLOW_TRACE_SAMPLING_RATIO).
+
+    Raises:
+        SettingError: If one of these means nothing; what was set before stays.
     """
-    config = _Config(
-        log_traces, log_traces_from_compile, log_traces_from_eval, log_compiles, log_evals, disable, silent
-    )
+    traced = log_traces, log_traces_from_compile, log_traces_from_eval
+    config = _Config(*traced, log_compiles, log_evals, disable, silent, redact, capture_content, sampling_ratio)
+    config.check()
+    content = Content(redact, capture_content)
     with _lock:
         _uninstall()
         if not disable:
-            _install(config)
-        record_autologging(FLAVOR, asdict(config))
+            _install(config, content)
+        record_autologging(FLAVOR, vars(config))
 
 
 # `mlflow.autolog()` finds the integration by this attribute.
 autolog.integration_name = FLAVOR
 
 
-def _install(config: _Config) -> None:
+def _install(config: _Config, content: Content) -> None:
     callbacks: list[dspy_seam.Watcher] = []
     if config.log_traces:
-        _installed.append(install_delivery())
-        tracing = TracingCallback(
-            trace_compiles=config.log_traces_from_compile,
-            trace_evaluations=config.log_traces_from_eval,
-        )
-        callbacks.append(tracing)
-        _installed.append(dspy_seam.watch_lm_results(tracing.on_lm_result))
-        _installed.append(watch_uncovered_calls(tracing))
-        _installed.append(add_semantics(attributes_of, conversation_of))
+        callbacks.append(_install_tracing(config, content))
     if config.log_compiles:
         callbacks.append(CompileCallback())
     if config.log_evals:
@@ -96,6 +121,20 @@ def _install(config: _Config) -> None:
     _installed.append(dspy_seam.install_callbacks(callbacks))
     _installed.append(report_compiles())
     _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN]))
+
+
+def _install_tracing(config: _Config, content: Content) -> TracingCallback:
+    tracing = TracingCallback(
+        content,
+        sampling_ratio=config.sampling_ratio,
+        trace_compiles=config.log_traces_from_compile,
+        trace_evaluations=config.log_traces_from_eval,
+    )
+    _installed.append(install_delivery())
+    _installed.append(dspy_seam.watch_lm_results(tracing.on_lm_result))
+    _installed.append(watch_uncovered_calls(tracing))
+    _installed.append(add_semantics(attributes_of, conversation_of))
+    return tracing
 
 
 def _uninstall() -> None:
