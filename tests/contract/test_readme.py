@@ -31,3 +31,9 @@ def test_its_map_names_every_room():
     }
     text = README.read_text(encoding="utf-8")
     assert [room for room in rooms if room not in text] == []
+
+
+def test_its_pictures_are_there_and_are_described():
+    pictures = re.findall(r"!\[(.*)\]\((.*)\)", README.read_text(encoding="utf-8"))
+    assert pictures
+    assert [path for told, path in pictures if not told or not (README.parent / path).is_file()] == []

@@ -1,0 +1,135 @@
+"""MLflow's UI in a real browser: what a person sees of the trace of a ReAct program.
+
+The screenshots of the README are taken here: `SCREENSHOTS=docs python -m pytest integration/test_trace_ui.py`.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import Trace
+
+from integration.browser import Browser, browsing, installed
+from tests.fakes.openai_server import OpenAIServer, Reply, Usage
+from tests.fakes.script import chat_text
+
+
+def step(thought: str, tool: str, **arguments: object) -> str:
+    """One step of the agent, as the LM answers it."""
+    return chat_text({"next_thought": thought, "next_tool_name": tool, "next_tool_args": arguments})
+
+
+RESULT = {"reasoning": "31 degrees Celsius are 88 degrees Fahrenheit.", "answer": "Sunny, 88 degrees Fahrenheit."}
+# In the order in which the agent asks; 5,946 tokens in all.
+ANSWERS = [
+    Reply(step("I look up the weather in Rome.", "weather", city="Rome"), Usage(1200, 60)),
+    Reply(step("It is 31 degrees Celsius. I convert that.", "to_fahrenheit", celsius=31), Usage(1350, 61, 1024)),
+    Reply(step("I know all that I need.", "finish"), Usage(1500, 62, 1024)),
+    Reply(chat_text(RESULT), Usage(1650, 63, 1024)),
+]
+PREDICT = [(0, "Predict.forward"), (1, "ChatAdapter.format"), (1, "LM.__call__"), (1, "ChatAdapter.parse")]
+TREE = [
+    (0, "ReAct.forward"),
+    *((1 + depth, name) for depth, name in PREDICT),
+    (1, "Tool.weather"),
+    *((1 + depth, name) for depth, name in PREDICT),
+    (1, "Tool.to_fahrenheit"),
+    *((1 + depth, name) for depth, name in PREDICT),
+    (1, "ChainOfThought.forward"),
+    *((2 + depth, name) for depth, name in PREDICT),
+]
+# Where the tree ends and the chosen span begins.
+TREE_WIDTH = 320
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(mlflow.tracing, "context"), reason="the trace page of this release of MLflow is another one"
+)
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the screenshots go."""
+    named = os.environ.get("SCREENSHOTS")
+    return Path(named) if named else tmp_path_factory.mktemp("screenshots")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Browser]:
+    """A Chromium. CI has to have one."""
+    chromium = installed()
+    if chromium is None:
+        missing = "no Chromium is installed: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    with browsing(chromium, tmp_path_factory.mktemp("chromium"), environment) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def traces(run_program, tracking_server) -> list[Trace]:
+    """The trace of the agent."""
+    answers = iter(ANSWERS)
+    with OpenAIServer(models={"gpt-4o": lambda messages, body: next(answers)}, latency=0.2) as lm:
+        run_program("weather_agent", LM_URL=lm.base_url)
+    return tracking_server.traces("Weather")
+
+
+@pytest.fixture(scope="class")
+def agent(browser: Browser, tracking_server, traces: list[Trace]) -> Browser:
+    """The page of the agent's trace, over the whole window."""
+    opened(browser, f"{page_of(tracking_server, traces[0])}?selectedEvaluationId={traces[0].info.trace_id}")
+    browser.wait_for(traces[0].info.trace_id.removeprefix("tr-")[:8], "Inputs / Outputs")
+    browser.click("Full screen")
+    return browser
+
+
+def page_of(tracking_server, trace: Trace) -> str:
+    """The page of all traces of an experiment."""
+    return f"{tracking_server.uri}/#/experiments/{trace.info.experiment_id}/traces"
+
+
+def opened(browser: Browser, url: str) -> Browser:
+    """A page with nothing left of the one before: they differ in their fragments only."""
+    browser.open("about:blank")
+    browser.open(url)
+    return browser
+
+
+def tree_shown(browser: Browser) -> list[tuple[int, str]]:
+    """The spans of the tree from top to bottom, each with its depth, which is how far to the right it stands."""
+    names = {name for _, name in TREE}
+    rows = sorted((y, x, name) for name in names for x, y in browser.places(name) if x < TREE_WIDTH)
+    depths = sorted({x for _, x, _ in rows})
+    return [(depths.index(x), name) for _, x, name in rows]
+
+
+class TestTracePage:
+    def test_it_shows_the_tree_of_a_react_program(self, agent, screenshots):
+        agent.screenshot(screenshots / "trace-tree.png")
+        assert tree_shown(agent) == TREE
+
+    def test_it_shows_what_went_in_and_what_came_out(self, agent):
+        agent.click("ReAct.forward")
+        agent.wait_for("How warm is Rome, in Fahrenheit?", "Sunny, 31 degrees Celsius", "Sunny, 88 degrees Fahrenheit.")
+
+    def test_it_shows_the_tokens_and_the_cost_of_all_calls(self, agent, traces):
+        cost = json.loads(traces[0].info.trace_metadata["mlflow.trace.cost"])["total_cost"]
+        assert cost > 0.005
+        agent.wait_for(f"5,946 tokens\n${cost:.2f}")
+
+    def test_it_shows_the_messages_of_an_lm_call(self, agent, screenshots):
+        agent.click("LM.__call__", 1)
+        agent.wait_for("openai/gpt-4o", "1,411 tokens", "System\nYour input fields are:", "User\n", "Assistant\n")
+        agent.wait_for("I look up the weather in Rome.", "It is 31 degrees Celsius. I convert that.")
+        agent.screenshot(screenshots / "trace-chat.png")
+
+    def test_it_shows_what_a_tool_was_given_and_gave(self, agent):
+        agent.click("Tool.to_fahrenheit")
+        agent.wait_for("Inputs\nPretty\ncelsius\n31\n", "88 degrees Fahrenheit")
+
+
+def test_the_list_of_traces_shows_tokens_and_session(browser, tracking_server, traces):
+    opened(browser, page_of(tracking_server, traces[0]))
+    browser.wait_for("How warm is Rome, in Fahrenheit?", "rome-trip", "5946")
