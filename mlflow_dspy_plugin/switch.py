@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import lm_calls as lm_seam
 from mlflow_dspy_plugin.seams.compile_events import report_compiles
 from mlflow_dspy_plugin.seams.mlflow import record_autologging
 from mlflow_dspy_plugin.tracing.callback import TracingCallback
@@ -77,7 +78,10 @@ def _install(config: _Config) -> None:
             trace_evaluations=config.log_traces_from_eval,
         )
         callbacks.append(tracing)
-        _installed.append(dspy_seam.watch_lm_results(tracing.on_lm_result))
+        _installed.append(lm_seam.watch_results(tracing.on_lm_result))
+        _installed.append(lm_seam.watch_attempts(tracing.on_lm_attempt))
+        _installed.append(lm_seam.watch_chunks(tracing.on_lm_chunk))
+        _installed.append(lm_seam.watch_cache_hits(tracing.on_cache_hit))
     if config.log_compiles:
         callbacks.append(CompileCallback())
     if config.log_evals:

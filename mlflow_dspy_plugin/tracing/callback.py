@@ -12,8 +12,9 @@ from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
+from mlflow_dspy_plugin.seams.prices import mark_unpriced
 from mlflow_dspy_plugin.seams.programs import ends_agent
-from mlflow_dspy_plugin.tracing import spans, usage
+from mlflow_dspy_plugin.tracing import lm_calls, spans, usage
 
 # Under this name code inherits that its calls are not to be traced.
 _SILENCED = "silenced"
@@ -31,6 +32,9 @@ class _Open:
     handed_down: Any = None
     # What was being handled when the call began, which therefore did not interrupt it.
     interruption: BaseException | None = None
+    # What is learnt of the LM call that this is, or is made by.
+    lm_call: lm_calls.LMCall | None = None
+    is_lm: bool = False
 
 
 class TracingCallback(dspy_seam.Watcher):
@@ -48,11 +52,13 @@ class TracingCallback(dspy_seam.Watcher):
 
     def on_module_start(self, call_id, instance, inputs):
         # dspy 3.0 to 3.3 take a language model that is no `dspy.LM` for a module.
-        is_lm = isinstance(instance, dspy.BaseLM)
-        self._start(call_id, lambda: (spans.of_lm if is_lm else spans.of_module)(instance), inputs)
+        if isinstance(instance, dspy.BaseLM):
+            self.on_lm_start(call_id, instance, inputs)
+        else:
+            self._start(call_id, lambda: spans.of_module(instance), inputs)
 
     def on_lm_start(self, call_id, instance, inputs):
-        self._start(call_id, lambda: spans.of_lm(instance), inputs)
+        self._start(call_id, lambda: lm_calls.opening(instance, inputs), inputs, lm=instance)
 
     def on_adapter_format_start(self, call_id, instance, inputs):
         self._start(call_id, lambda: spans.of_adapter(instance, "format"), inputs)
@@ -85,16 +91,42 @@ class TracingCallback(dspy_seam.Watcher):
 
     @never_raises
     def on_lm_result(self, result: Any) -> None:
-        """Note the tokens and the cost of the LM call that the current code runs in."""
-        call = self._open.get(dspy_seam.active_call_id())
-        if call is not None and call.context is not None:
-            call.span.set_attributes(usage.attributes_of(result))
+        """Keep what DSPy knows of the LM call that the current code runs in, until it ends."""
+        if (call := self._lm_call()) is not None:
+            call.take(result)
 
     @never_raises
-    def _start(self, call_id: str, describe: Callable[[], spans.Opening], inputs: Mapping[str, Any]) -> None:
+    def on_lm_attempt(self, attempt: Any) -> None:
+        """Keep that a provider is asked."""
+        if (call := self._lm_call()) is not None:
+            call.attempts.append(attempt)
+
+    @never_raises
+    def on_lm_chunk(self, chunk: Any) -> None:
+        """Keep that a part of an answer has come."""
+        if (call := self._lm_call()) is not None:
+            call.chunks.add(chunk)
+
+    @never_raises
+    def on_cache_hit(self, used: Mapping[str, Any]) -> None:
+        """Keep what need not be billed again."""
+        if (call := self._lm_call()) is not None:
+            call.saved = used
+
+    def _lm_call(self) -> lm_calls.LMCall | None:
+        """The LM call that the current code runs in."""
+        call = self._open.get(dspy_seam.active_call_id())
+        return call.lm_call if call is not None and call.is_lm else None
+
+    @never_raises
+    def _start(
+        self, call_id: str, describe: Callable[[], spans.Opening], inputs: Mapping[str, Any], lm: Any = None
+    ) -> None:
         if not self.installed or dspy_seam.inherited(_SILENCED):
             return
         opening, parent = describe(), self._parent()
+        caller = self._open.get(dspy_seam.active_call_id() or dspy_seam.inherited_call_id())
+        around = caller.lm_call if caller is not None else None
         span = mlflow.start_span_no_context(opening.name, span_type=opening.type, parent_span=parent)
         if parent is None:
             mlflow_seam.start_export()
@@ -103,10 +135,12 @@ class TracingCallback(dspy_seam.Watcher):
             mlflow_seam.enter_span(span),
             dspy_seam.hand_down_parent(call_id),
             dspy_seam.interruption(),
+            around if lm is None else lm_calls.LMCall(around),
+            is_lm=lm is not None,
         )
         # Only now: what cannot be read must not cost the span, or leave it open.
         span.set_attributes(dict(opening.attributes))
-        span.set_inputs(spans.inputs_of(inputs))
+        span.set_inputs(spans.inputs_of(inputs) if lm is None else lm_calls.request(lm, inputs))
 
     @never_raises
     def _stand_for_parent(self, call_id: str, silence: bool = False) -> None:
@@ -148,10 +182,23 @@ def _close(call: _Open, outputs: Any, exception: BaseException | None) -> None:
     try:
         if exception is not None:
             call.span.add_event(_event_of(exception))
-        elif outputs is not None:
+        if call.is_lm:
+            _tell_of_lm(call, outputs)
+        elif exception is None and outputs is not None:
             call.span.set_outputs(spans.outputs_of(outputs))
     finally:
         call.span.end(status=status)
+
+
+def _tell_of_lm(call: _Open, outputs: Any) -> None:
+    told, attributes = lm_calls.response(call.lm_call, outputs)
+    call.span.set_attributes(attributes)
+    if usage.USAGE in attributes and usage.COST not in attributes:
+        mark_unpriced(call.span)
+    for event in lm_calls.events(call.lm_call):
+        call.span.add_event(event)
+    if told is not None:
+        call.span.set_outputs(told)
 
 
 def _event_of(exception: BaseException) -> SpanEvent:

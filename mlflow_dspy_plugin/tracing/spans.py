@@ -6,7 +6,6 @@ from typing import Any
 
 import dspy
 from mlflow.entities import SpanType
-from mlflow.tracing.constant import SpanAttributeKey
 
 from mlflow_dspy_plugin.redaction import redact_named
 from mlflow_dspy_plugin.seams.programs import is_signature
@@ -17,9 +16,6 @@ _MODULE_TYPES = (
     (dspy.ReAct, SpanType.AGENT),
     (dspy.Predict, SpanType.LLM),
 )
-# Attributes of a trace viewer that reads the messages of an LM span (MLflow's names of today).
-_MODEL_ATTRIBUTE = "mlflow.llm.model"
-_PROVIDER_ATTRIBUTE = "mlflow.llm.provider"
 
 
 @dataclass(frozen=True)
@@ -35,23 +31,6 @@ def of_module(module: Any) -> Opening:
     """A call of a `dspy.Module`."""
     span_type = next((t for cls, t in _MODULE_TYPES if isinstance(module, cls)), SpanType.CHAIN)
     return Opening(f"{type(module).__name__}.forward", span_type, _signatures(module))
-
-
-def of_lm(lm: Any) -> Opening:
-    """A call of a language model."""
-    model = str(getattr(lm, "model", ""))
-    attributes = {
-        **redact_named(getattr(lm, "kwargs", None) or {}),
-        "model": model,
-        "model_type": getattr(lm, "model_type", None),
-        "cache": getattr(lm, "cache", None),
-        SpanAttributeKey.MESSAGE_FORMAT: "dspy",
-        _MODEL_ATTRIBUTE: model,
-    }
-    if "/" in model:
-        attributes[_PROVIDER_ATTRIBUTE] = model.split("/", 1)[0]
-    span_type = SpanType.CHAT_MODEL if attributes["model_type"] == "chat" else SpanType.LLM
-    return Opening(f"{type(lm).__name__}.__call__", span_type, attributes)
 
 
 def of_adapter(adapter: Any, step: str) -> Opening:
