@@ -17,7 +17,8 @@ from dspy.clients import cache as _cache
 from dspy.clients import lm as _lm
 
 from mlflow_dspy_plugin.seams.dspy import patch
-from mlflow_dspy_plugin.seams.lm_shapes import Chunk, chunk_of, chunk_of_delta, plain
+from mlflow_dspy_plugin.seams.lm15 import length_of_delta
+from mlflow_dspy_plugin.seams.lm_shapes import Chunk, chunk_of, plain
 
 # dspy >= 3.4 has one path for all LM calls, with its own retries; before, LiteLLM does all of it.
 _HAS_ENGINES = importlib.util.find_spec("dspy.clients.execution") is not None
@@ -227,7 +228,8 @@ def _telling_deltas(report: Callable[[Chunk], None], original: Callable) -> Call
 
     def chunk(self, event):
         if event.type == "delta":
-            report(chunk_of_delta(event.delta))
+            # The last event of such a stream brings the usage.
+            report(Chunk(length_of_delta(event.delta), tells_usage=True))
         return original(self, event)
 
     return chunk

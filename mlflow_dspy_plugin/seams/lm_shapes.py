@@ -4,12 +4,20 @@ DSPy hands on OpenAI's chat form (LiteLLM), OpenAI's Responses form, lm15's obje
 what a class of the user's returns. Messages leave here in OpenAI's chat form.
 """
 
+import importlib
+import importlib.util
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
+
+from mlflow_dspy_plugin.seams import lm15
+
+# dspy >= 3.4 wraps what the library has given.
+_HAS_WRAPPERS = importlib.util.find_spec("dspy.clients.call_result") is not None
+_WRAPPERS = (importlib.import_module("dspy.clients.call_result").CallResult,) if _HAS_WRAPPERS else ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ def messages_of(inputs: Mapping[str, Any]) -> Any:
     """
     typed = _typed(inputs)
     if typed is not None:
-        return _typed_messages(typed)
+        return lm15.messages_of(typed)
     prompt, messages = inputs.get("prompt"), inputs.get("messages")
     # dspy.utils.DummyLM takes messages there too.
     return messages or (prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}])
@@ -56,7 +64,7 @@ def parameters_of(lm: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that are sent beside the messages: those of the LM, and over them those of the call."""
     typed = _typed(inputs)
     if typed is not None:
-        return _typed_parameters(typed)
+        return lm15.parameters_of(typed)
     merged = {**(getattr(lm, "kwargs", None) or {}), **(inputs.get("kwargs") or {})}
     return {key: value for key, value in merged.items() if value is not None and key not in _CONTROLS}
 
@@ -74,41 +82,18 @@ def _typed(inputs: Mapping[str, Any]) -> Any:
     return given if hasattr(given, "messages") and hasattr(given, "config") else None
 
 
-def _typed_messages(request: Any) -> list[dict[str, Any]]:
-    system = request.system
-    if system is not None and not isinstance(system, str):
-        system = [_part(part) for part in system]
-    first = [] if system is None else [{"role": "system", "content": system}]
-    return first + [message for turn in request.messages for message in _messages_of_turn(turn)]
-
-
-def _typed_parameters(request: Any) -> dict[str, Any]:
-    config = {each.name: getattr(request.config, each.name) for each in fields(request.config)}
-    tools = [_tool(tool) for tool in request.tools]
-    given = {key: value for key, value in config.items() if value is not None and value != ()}
-    return {**given, **({"tools": tools} if tools else {})}
-
-
-def _tool(tool: Any) -> dict[str, Any]:
-    if tool.type != "function":
-        return {"type": tool.name, **(tool.config or {})}
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
-
-
 # -- what came back ---------------------------------------------------------------------------
 
 
 def answer_of(result: Any) -> Answer:
     """What `watch_results` reports, as plain data."""
-    # dspy >= 3.4 wraps what the library has given; asking pydantic for what it lacks is slow.
-    is_wrapped = hasattr(result, "cost_details")
+    is_wrapped = isinstance(result, _WRAPPERS)
     typed = result.responses if is_wrapped else ()
     raw = result.raw if is_wrapped else result
     hidden = {} if typed else _value(raw, "_hidden_params") or {}
     first = typed[0] if typed else raw
     return Answer(
-        choices=[_typed_choice(i, each) for i, each in enumerate(typed)] or _choices(raw),
+        choices=[lm15.choice_of(i, each) for i, each in enumerate(typed)] or _choices(raw),
         id=_text(_value(first, "id")),
         model=_text(result.response_model if is_wrapped else _value(raw, "model")),
         provider=_text(hidden.get("custom_llm_provider")),
@@ -121,7 +106,7 @@ def answer_of(result: Any) -> Answer:
 def choices_of_outputs(outputs: Any) -> list[dict[str, Any]]:
     """The same choices, without reasons to finish, from what an LM call returns."""
     if hasattr(outputs, "message"):
-        return [_typed_choice(0, outputs)]
+        return [lm15.choice_of(0, outputs)]
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     return [_choice(i, _output_message(each)) for i, each in enumerate(outputs)]
 
@@ -202,100 +187,6 @@ def _responses_reason(raw: Any) -> str | None:
     return "stop" if status == "completed" else status
 
 
-# -- lm15 -------------------------------------------------------------------------------------
-
-
-def _typed_choice(index: int, response: Any) -> dict[str, Any]:
-    [message] = _messages_of_turn(response.message)
-    reason = "tool_calls" if response.finish_reason == "tool_call" else response.finish_reason
-    return {"index": index, "message": message, "finish_reason": reason}
-
-
-def _messages_of_turn(turn: Any) -> list[dict[str, Any]]:
-    """A message of lm15's: the results of tools in it are messages of their own in the chat form."""
-    results = [_tool_result(part) for part in turn.parts if part.type == "tool_result"]
-    parts = [part for part in turn.parts if part.type != "tool_result"]
-    if results and not parts:
-        return results
-    message = {"role": turn.role, "content": _content([p for p in parts if p.type not in _NO_CONTENT])}
-    if thoughts := [part.text for part in parts if part.type == "thinking"]:
-        message["reasoning"] = "".join(thoughts)
-    if calls := [_tool_call(part) for part in parts if part.type == "tool_call"]:
-        message["tool_calls"] = calls
-    if citations := [_citation(part) for part in parts if part.type == "citation"]:
-        message["annotations"] = citations
-    return [*results, message]
-
-
-def _content(parts: list[Any]) -> Any:
-    """A text where all parts are, or nothing; else the parts."""
-    if all(part.type == "text" for part in parts):
-        return "".join(part.text for part in parts) if parts else None
-    return [_part(part) for part in parts]
-
-
-def _part(part: Any) -> dict[str, Any]:
-    return _PARTS.get(part.type, _file_part)(part)
-
-
-def _text_part(part: Any) -> dict[str, Any]:
-    return {"type": "text", "text": part.text}
-
-
-def _data_part(part: Any) -> dict[str, Any]:
-    return {"type": "text", "text": json.dumps(part.value, ensure_ascii=False)}
-
-
-def _image_part(part: Any) -> dict[str, Any]:
-    url = _url(part)
-    if url is None:
-        return _file_part(part)
-    return {"type": "image_url", "image_url": {"url": url, **({"detail": part.detail} if part.detail else {})}}
-
-
-def _audio_part(part: Any) -> dict[str, Any]:
-    if part.data is None:
-        return _file_part(part)
-    return {"type": "input_audio", "input_audio": {"data": part.data, "format": part.media_type.split("/")[-1]}}
-
-
-def _file_part(part: Any) -> dict[str, Any]:
-    """Any other medium: what it holds, or where it is; a local file is named, and not read."""
-    told = {"media_type": part.media_type, "file_data": _url(part), "file_id": part.file_id}
-    path = getattr(part, "path", None)
-    told["filename"] = path.name if path is not None else None
-    return {"type": "file", "file": {key: value for key, value in told.items() if value is not None}}
-
-
-def _url(part: Any) -> str | None:
-    return part.url if part.data is None else f"data:{part.media_type};base64,{part.data}"
-
-
-def _tool_call(part: Any) -> dict[str, Any]:
-    function = {"name": part.name, "arguments": json.dumps(part.input, ensure_ascii=False)}
-    return {"id": part.id, "type": "function", "function": function}
-
-
-def _tool_result(part: Any) -> dict[str, Any]:
-    named = {"name": part.name} if part.name else {}
-    return {"role": "tool", "tool_call_id": part.id, **named, "content": _content(list(part.content))}
-
-
-def _citation(part: Any) -> dict[str, Any]:
-    told = {"url": part.url, "title": part.title, "text": part.text}
-    return {"type": "url_citation", "url_citation": {key: value for key, value in told.items() if value is not None}}
-
-
-_NO_CONTENT = ("thinking", "tool_call", "citation")
-_PARTS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "text": _text_part,
-    "refusal": _text_part,
-    "data": _data_part,
-    "image": _image_part,
-    "audio": _audio_part,
-}
-
-
 # -- chunks -----------------------------------------------------------------------------------
 
 
@@ -321,12 +212,6 @@ def _delta_length(delta: Any) -> int:
     texts = [_value(delta, "content"), _value(delta, "reasoning_content")]
     texts += [_value(_value(call, "function"), "arguments") for call in _value(delta, "tool_calls") or ()]
     return sum(len(text) for text in texts if isinstance(text, str))
-
-
-def chunk_of_delta(delta: Any) -> Chunk:
-    """A delta of lm15's, whose last event brings the usage."""
-    texts = (getattr(delta, name, None) for name in ("text", "input", "data"))
-    return Chunk(sum(len(text) for text in texts if isinstance(text, str)), True)
 
 
 # -- any object -------------------------------------------------------------------------------
