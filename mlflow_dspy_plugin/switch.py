@@ -9,6 +9,7 @@ from mlflow_dspy_plugin.delivery.adoption import install_delivery
 from mlflow_dspy_plugin.errors import SettingError
 from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams import lm_calls as lm_seam
 from mlflow_dspy_plugin.seams.compile_events import report_compiles
 from mlflow_dspy_plugin.seams.current_span import CurrentSpan
 from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
@@ -17,6 +18,7 @@ from mlflow_dspy_plugin.seams.otlp import add_semantics
 from mlflow_dspy_plugin.seams.threads import carry_into_threads
 from mlflow_dspy_plugin.seams.uncovered_calls import watch_uncovered_calls
 from mlflow_dspy_plugin.tracing.callback import NOTABLE, TracingCallback
+from mlflow_dspy_plugin.tracing.completion import complete
 from mlflow_dspy_plugin.tracing.content import Content
 from mlflow_dspy_plugin.tracing.conversations import conversation_of
 from mlflow_dspy_plugin.tracing.semconv import attributes_of
@@ -130,8 +132,11 @@ def _install_tracing(config: _Config, content: Content) -> TracingCallback:
         trace_compiles=config.log_traces_from_compile,
         trace_evaluations=config.log_traces_from_eval,
     )
-    _installed.append(install_delivery())
-    _installed.append(dspy_seam.watch_lm_results(tracing.on_lm_result))
+    _installed.append(install_delivery([complete]))
+    _installed.append(lm_seam.watch_results(tracing.on_lm_result))
+    _installed.append(lm_seam.watch_attempts(tracing.on_lm_attempt))
+    _installed.append(lm_seam.watch_chunks(tracing.on_lm_chunk))
+    _installed.append(lm_seam.watch_cache_hits(tracing.on_cache_hit))
     _installed.append(watch_uncovered_calls(tracing))
     _installed.append(add_semantics(attributes_of, conversation_of))
     return tracing

@@ -1,9 +1,7 @@
 """DSPy's names that are private or differ between releases."""
 
 import copy
-import functools
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
@@ -154,34 +152,6 @@ def reads_keys_by_itself(lm: "dspy.BaseLM") -> bool:
     A class or an engine (dspy >= 3.4) of the user's has a connection of its own.
     """
     return isinstance(lm, dspy.LM) and isinstance(getattr(lm, "_engine_spec", "auto"), str)
-
-
-def watch_lm_results(report: Callable[[Any], None]) -> Callable[[], None]:
-    """Call `report(result)` inside each LM call that got an answer; returns the undo."""
-    if importlib.util.find_spec("dspy.clients.execution") is None:
-        return patch(dspy.BaseLM, "_process_lm_response", functools.partial(_reporting, report))
-    execution = importlib.import_module("dspy.clients.execution")
-    return patch(execution, "finalize", functools.partial(_reporting_last, report))
-
-
-def _reporting(report: Callable[[Any], None], original: Callable) -> Callable:
-    """dspy 3.0 to 3.3: `_process_lm_response(lm, response, ...)`."""
-
-    def _process_lm_response(self, response, *args, **kwargs):
-        report(response)
-        return original(self, response, *args, **kwargs)
-
-    return _process_lm_response
-
-
-def _reporting_last(report: Callable[[Any], None], original: Callable) -> Callable:
-    """dspy >= 3.4: `finalize(lm, call, result)`."""
-
-    def finalize(lm, call, result):
-        report(result)
-        return original(lm, call, result)
-
-    return finalize
 
 
 def backend_of(client: Any) -> str | None:

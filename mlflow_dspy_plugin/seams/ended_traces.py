@@ -155,6 +155,14 @@ def from_line(line: bytes) -> Ended:
     return Ended(*place, None, trace, prompts, record["workspace"], record["partial"])
 
 
+def add_attribute(span: Span, key: str, text: str) -> None:
+    """Set an attribute of a span that has ended, given as JSON text."""
+    attributes = span._span._attributes
+    # OpenTelemetry's mapping refuses changes once its span is a copy to be exported.
+    getattr(attributes, "_dict", attributes)[key] = text
+    getattr(span._attributes, "_cache", {}).pop(key, None)
+
+
 def attachments_of(trace: Trace) -> dict[str, Any]:
     """What spans refer to and MLflow stores beside them, by id; releases before 3.11 or so have nothing like it."""
     return {key: value for span in trace.data.spans for key, value in getattr(span, "_attachments", {}).items()}

@@ -162,9 +162,31 @@ class TracingCallback(dspy_seam.Watcher):
     @never_raises
     def on_lm_result(self, result: Any) -> None:
         """Keep what DSPy knows of the LM call that the current code runs in, until it ends."""
+        if (call := self._lm_call()) is not None:
+            call.take(result)
+
+    @never_raises
+    def on_lm_attempt(self, attempt: Any) -> None:
+        """Keep that a provider is asked."""
+        if (call := self._lm_call()) is not None:
+            call.attempts.append(attempt)
+
+    @never_raises
+    def on_lm_chunk(self, chunk: Any) -> None:
+        """Keep that a part of an answer has come."""
+        if (call := self._lm_call()) is not None:
+            call.chunks.add(chunk)
+
+    @never_raises
+    def on_cache_hit(self, used: Mapping[str, Any]) -> None:
+        """Keep what need not be billed again."""
+        if (call := self._lm_call()) is not None:
+            call.saved = used
+
+    def _lm_call(self) -> lm_calls.LMCall | None:
+        """The LM call that the current code runs in."""
         call = self._caller()
-        if call is not None:
-            call.result = result
+        return call.lm_call if call is not None and call.is_lm else None
 
     def _start(self, call_id: str, opening: spans.Opening, inputs: Mapping[str, Any]) -> Call | None:
         return self._open(call_id, opening, lambda: spans.inputs_of(inputs))
@@ -179,11 +201,19 @@ class TracingCallback(dspy_seam.Watcher):
             call.notes[_STEP] = (adapter, step)
 
     def _start_lm(self, call_id: str, lm: Any, inputs: Mapping[str, Any]) -> None:
-        self._open(call_id, lm_calls.opening(lm, inputs), lambda: lm_calls.request(lm, inputs))
+        caller = self._caller()
+        lm_call = lm_calls.LMCall(caller.lm_call if caller is not None else None)
+        call = self._open(call_id, lm_calls.opening(lm, inputs, lm_call), lambda: lm_calls.request(lm, inputs))
+        if call is not None:
+            call.lm_call, call.is_lm = lm_call, True
+            call.content.learn(getattr(lm, "kwargs", None) or {})
 
     def _open(self, call_id: str, opening: spans.Opening, inputs: Callable[[], Mapping[str, Any]]) -> Call | None:
         # What has been uninstalled while DSPy was about to call it begins nothing.
-        return self._calls.open(call_id, opening, inputs) if self.installed else None
+        call = self._calls.open(call_id, opening, inputs) if self.installed else None
+        if call is not None and (caller := self._caller()) is not None:
+            call.lm_call = caller.lm_call
+        return call
 
     def _caller(self) -> Call | None:
         """The call that the current code runs in; inside a handler, the one that made the call."""

@@ -14,6 +14,7 @@ from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.tracing.content import Content, TraceContent
+from mlflow_dspy_plugin.tracing.lm_calls import LMCall
 from mlflow_dspy_plugin.tracing.spans import CONTENT, Opening
 
 # Under this name code inherits that its calls are not to be traced.
@@ -32,7 +33,8 @@ class Call:
         attach: Stores bytes beside the trace.
         opening: What its span says of itself.
         opens_trace: Whether the trace has no other span of this package above it.
-        result: What DSPy keeps of an LM call: tokens, cost and the like.
+        lm_call: What is learnt of the LM call that this is, or is made by.
+        is_lm: Whether it is one.
         notes: What its children have to tell each other, such as that an adapter has failed.
     """
 
@@ -45,7 +47,8 @@ class Call:
     handed_down: Any = None
     # What was being handled when the call began, which therefore did not interrupt it.
     interruption: BaseException | None = None
-    result: Any = None
+    lm_call: LMCall | None = None
+    is_lm: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
 
     def tell(self, attributes: Mapping[str, Any]) -> None:
@@ -55,17 +58,19 @@ class Call:
         span_seam.set_attributes(self.span, told)
 
     def add_event(self, name: str, **attributes: str) -> None:
-        """Add an event to the span, what is content in it as the user allows."""
-        told = {key: self._event_text(key, value) for key, value in attributes.items()}
-        span_seam.add_event(self.span, SpanEvent(name=name, attributes=told))
+        """Add an event to the span."""
+        self.add(SpanEvent(name=name, attributes=attributes))
 
     def add_exception(self, exception: BaseException) -> None:
         """Record an exception; a provider may have put the caller's key into its message."""
-        event = attempt(lambda: SpanEvent.from_exception(exception), lambda error: _unreadable(exception))
+        self.add(attempt(lambda: SpanEvent.from_exception(exception), lambda error: _unreadable(exception)))
+
+    def add(self, event: SpanEvent) -> None:
+        """Add an event to the span, what is content in it as the user allows."""
         told = {key: self._event_text(key, value) for key, value in event.attributes.items()}
         span_seam.add_event(self.span, SpanEvent(name=event.name, timestamp=event.timestamp, attributes=told))
 
-    def _event_text(self, key: str, value: str) -> str:
+    def _event_text(self, key: str, value: Any) -> Any:
         return self.content.text(value) if key in CONTENT else value
 
 
@@ -145,7 +150,9 @@ class Calls:
         try:
             if exception is not None:
                 call.add_exception(exception)
-            call.tell(call.opening.ending(outputs, call.result))
+            call.tell(call.opening.ending(outputs))
+            for event in call.opening.events():
+                call.add(event)
         finally:
             if call.opens_trace:
                 self._traces.pop(call.span.trace_id, None)

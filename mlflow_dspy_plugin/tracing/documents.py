@@ -15,7 +15,7 @@ _SCORES = ("score", "probability", "prob")
 _LISTS = {"passages": "text", "indices": "id", "pids": "id", "doc_ids": "id", "scores": "score", "probs": "score"}
 
 
-def outputs_of(outputs: Any, result: Any = None) -> Mapping[str, Any]:
+def outputs_of(outputs: Any) -> Mapping[str, Any]:
     """The outputs of a retriever's span: a list of documents, or what was returned where it holds none."""
     if outputs is None:
         return {}

@@ -1,19 +1,28 @@
 """What a span says: an event of DSPy -> name, type, inputs, outputs and attributes. Pure."""
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
-from mlflow.entities import SpanType
+from mlflow.entities import SpanEvent, SpanType
 
 from mlflow_dspy_plugin.seams.programs import is_signature
 from mlflow_dspy_plugin.seams.spans import INPUTS, OUTPUTS
 from mlflow_dspy_plugin.tracing import documents
 
 # Attributes, of spans and of events, that hold what the user's program works with; the rest is its structure.
-CONTENT = {INPUTS, OUTPUTS, "instructions", "description", "exception.message", "exception.stacktrace", "error"}
+CONTENT = {
+    INPUTS,
+    OUTPUTS,
+    "instructions",
+    "description",
+    "exception.message",
+    "exception.stacktrace",
+    "error",
+    "message",
+}
 # An attribute of newer releases of MLflow, used on all.
 MODEL = "mlflow.llm.model"
 
@@ -35,7 +44,7 @@ _known_modules: weakref.WeakKeyDictionary[type, tuple[str, str]] = weakref.WeakK
 _known_signatures: weakref.WeakKeyDictionary[type, dict[str, str]] = weakref.WeakKeyDictionary()
 
 
-def outputs_of(outputs: Any, result: Any = None) -> Mapping[str, Any]:
+def outputs_of(outputs: Any) -> Mapping[str, Any]:
     """The outputs of a call in the form that a trace viewer reads best."""
     if outputs is None:
         return {}
@@ -50,14 +59,15 @@ class Opening:
         name: Its name.
         type: MLflow's type of it.
         attributes: What it says from its beginning.
-        ending: What it says in the end: (outputs of the call or None, what DSPy keeps of an LM
-            call or None) -> attributes.
+        ending: What it says in the end: outputs of the call, or None -> attributes.
+        events: What has happened on the way.
     """
 
     name: str
     type: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    ending: Callable[[Any, Any], Mapping[str, Any]] = outputs_of
+    ending: Callable[[Any], Mapping[str, Any]] = outputs_of
+    events: Callable[[], Iterable[SpanEvent]] = tuple
 
 
 def of_module(module: Any) -> Opening:
@@ -111,7 +121,7 @@ def inputs_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _shape_of(vectors: Any, result: Any) -> Mapping[str, Any]:
+def _shape_of(vectors: Any) -> Mapping[str, Any]:
     """How many vectors there are and of what length: their numbers say nothing to a reader, and fill the store."""
     shape = getattr(vectors, "shape", ())
     if not shape:

@@ -80,18 +80,23 @@ class Reply:
         usage: The tokens to report; None estimates them from the lengths.
         finish_reason: None means "stop" or "tool_calls".
         cut: Whether the connection breaks in the middle of the answer.
+        model: The model that has answered; None says the one that was asked for.
+        reasoning: What the model thought, as DeepSeek and others tell it.
     """
 
     content: str | ToolCalls
     usage: Usage | None = None
     finish_reason: str | None = None
     cut: bool = False
+    model: str | None = None
+    reasoning: str | None = None
 
     def message(self) -> dict[str, Any]:
         """Return the assistant's message."""
+        thought = {} if self.reasoning is None else {"reasoning_content": self.reasoning}
         if isinstance(self.content, str):
-            return {"role": "assistant", "content": self.content}
-        return {"role": "assistant", "content": None, "tool_calls": self.content.as_openai()}
+            return {"role": "assistant", "content": self.content, **thought}
+        return {"role": "assistant", "content": None, **thought, "tool_calls": self.content.as_openai()}
 
     def reason(self) -> str:
         """Return why the model stopped."""
@@ -149,13 +154,13 @@ def completion(body: Body, replies: list[Reply], number: int) -> bytes:
         {"index": index, "message": reply.message(), "logprobs": None, "finish_reason": reply.reason()}
         for index, reply in enumerate(replies)
     ]
-    return dump({**header(body, number, "chat.completion"), "choices": choices, "usage": usage(body, replies)})
+    return dump({**header(body, replies, number, "chat.completion"), "choices": choices, "usage": usage(body, replies)})
 
 
 def chunks(body: Body, replies: list[Reply], number: int) -> Iterator[bytes]:
     """Write the data of every event of a streamed answer but the closing `[DONE]`."""
     with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-    base = {**header(body, number, "chat.completion.chunk"), **({"usage": None} if with_usage else {})}
+    base = {**header(body, replies, number, "chat.completion.chunk"), **({"usage": None} if with_usage else {})}
     for index, reply in enumerate(replies):
         for delta in deltas(reply.message()):
             yield dump({**base, "choices": [{"index": index, "delta": delta, "finish_reason": None}]})
@@ -175,9 +180,10 @@ def deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 
 
-def header(body: Body, number: int, kind: str) -> dict[str, Any]:
+def header(body: Body, replies: list[Reply], number: int, kind: str) -> dict[str, Any]:
     """Return the fields that a whole answer and every chunk of a streamed one begin with."""
-    return {"id": f"chatcmpl-{number}", "object": kind, "created": int(time.time()), "model": body["model"]}
+    model = replies[0].model or body["model"]
+    return {"id": f"chatcmpl-{number}", "object": kind, "created": int(time.time()), "model": model}
 
 
 def usage(body: Body, replies: list[Reply]) -> dict[str, object]:

@@ -1,9 +1,11 @@
-"""A server of OpenAI's chat protocol on loopback, in a thread of a test or as a process of its own."""
+"""A server of OpenAI's protocol on loopback, in a thread of a test or as a process of its own."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
+import json
 import signal
 import socket
 import threading
@@ -12,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from typing import NamedTuple
 
-from tests.fakes import chat, wire
+from tests.fakes import chat, other_apis, wire
 from tests.fakes.chat import Fault, Model, Reply, ToolCalls
 from tests.fakes.completion import Usage
 
@@ -85,6 +87,8 @@ class OpenAIServer:
         self._routes = {
             ("POST", "/v1/chat/completions"): self._chat,
             ("POST", "/chat/completions"): self._chat,
+            ("POST", "/v1/completions"): functools.partial(self._other, other_apis.TEXT),
+            ("POST", "/v1/responses"): functools.partial(self._other, other_apis.RESPONSES),
             ("GET", "/v1/models"): self._list_models,
             ("GET", "/models"): self._list_models,
         }
@@ -148,8 +152,7 @@ class OpenAIServer:
         return True
 
     async def _chat(self, request: wire.Request, writer: asyncio.StreamWriter) -> bool:
-        self.request_count += 1
-        number, body, whole = self.request_count, {}, True
+        number, body, whole = self._next_number(), {}, True
         try:
             body = chat.parse_body(request.body)
             self.requests.append(Recorded(request.headers, body))
@@ -160,6 +163,24 @@ class OpenAIServer:
         await asyncio.sleep(self.latency)
         await self._send(writer, parts)
         return whole
+
+    async def _other(self, api: other_apis.Api, request: wire.Request, writer: asyncio.StreamWriter) -> bool:
+        """Answer a request of another API than chat; not as a stream."""
+        body: chat.Body = {}
+        try:
+            body = chat.parse_body(chat.dump(api.as_chat(json.loads(request.body))))
+            self.requests.append(Recorded(request.headers, body))
+            completion = chat.completion(body, chat.ask(self._model(body), body), self._next_number())
+            part = wire.json_response(200, other_apis.whole_answer(api, completion))
+        except Fault as fault:
+            part = error_response(fault, model=body.get("model", ""))
+        await asyncio.sleep(self.latency)
+        writer.write(part)
+        return True
+
+    def _next_number(self) -> int:
+        self.request_count += 1
+        return self.request_count
 
     def _answer(self, body: chat.Body, number: int) -> tuple[list[bytes], bool]:
         """Return the response in the parts it is sent in, and whether it is whole."""

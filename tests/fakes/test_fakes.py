@@ -358,6 +358,13 @@ class TestOpenAIServerProtocol:
         assert (status, headers["Retry-After"]) == (429, "2")
         assert json.loads(content)["error"]["code"] == "rate_limit_exceeded"
 
+    def test_text_completions_and_responses_are_answered(self, server):
+        text = send(server, "POST", "/v1/completions", json.dumps({"model": "echo", "prompt": "hello"}).encode())
+        whole = send(server, "POST", "/v1/responses", json.dumps({"model": "echo", "input": "hello"}).encode())
+        assert json.loads(text[2])["choices"][0]["text"] == "hello"
+        [item] = json.loads(whole[2])["output"]
+        assert item["content"][0]["text"] == "hello"
+
     def test_models_are_listed(self, server):
         status, _, content = send(server, "GET", "/v1/models")
         assert (status, {model["id"] for model in json.loads(content)["data"]}) == (200, {"echo", *MODELS})

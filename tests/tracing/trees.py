@@ -51,7 +51,8 @@ def _lines(children: dict[str | None, list[tuple[Span, str]]], parent: str | Non
 def _line(span: Span, content: bool) -> str:
     name = name_of(span)
     status = "OK" if span.status.status_code == SpanStatusCode.OK else "ERROR"
-    events = "".join(f" !{event.attributes['exception.type']}" for event in span.events if event.name == "exception")
+    raised = [event for event in span.events if event.name == "exception"]
+    events = "".join(f" !{event.attributes['exception.type']}" for event in raised)
     shown = content and not name.endswith(_LONG)
     values = f" {span.inputs} -> {span.outputs}" if shown else ""
     return f"{name} {span.span_type} {status}{values}{events}"
@@ -64,6 +65,11 @@ def name_of(span: Span) -> str:
 
 def spans_named(trace: Trace, name: str) -> list[Span]:
     return [span for span in trace.data.spans if name_of(span) == name]
+
+
+def text_answered(span: Span, choice: int = 0) -> str:
+    """The text that an LM has answered."""
+    return span.outputs["choices"][choice]["message"]["content"]
 
 
 def text_of(trace: Trace) -> str:

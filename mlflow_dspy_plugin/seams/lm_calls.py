@@ -1,0 +1,254 @@
+"""What happens inside an LM call: hooks that report it while DSPy's ACTIVE_CALL_ID is that of the call.
+
+Each `watch_*` returns its undo. What they report is as the release has it; `seams.lm_shapes` reads it.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+from dspy.clients import cache as _cache
+from dspy.clients import lm as _lm
+
+from mlflow_dspy_plugin.seams.lm15 import length_of_delta
+from mlflow_dspy_plugin.seams.lm_shapes import Chunk, chunk_of, plain
+from mlflow_dspy_plugin.seams.patch import patch
+
+# dspy >= 3.4 has one path for all LM calls, with its own retries; before, LiteLLM does all of it.
+_HAS_ENGINES = importlib.util.find_spec("dspy.clients.execution") is not None
+# dspy < 3.4: the functions that ask LiteLLM, where DSPy's cache has no answer.
+_ASKING_LITELLM = tuple(f"{mode}litellm_{kind}completion" for mode in ("", "a") for kind in ("", "text_", "responses_"))
+
+Undo = Callable[[], None]
+
+
+@dataclass
+class Attempt:
+    """One try to get an answer from a provider; what has not happened yet is None.
+
+    Attributes:
+        began: When, in nanoseconds since the epoch, as are those below.
+        requests: When each request left; LiteLLM repeats some by itself.
+        ended: When it had an answer or an error.
+        error: The error.
+        provider: Who was asked, where DSPy asks by itself.
+    """
+
+    began: int = field(default_factory=time.time_ns)
+    requests: list[int] = field(default_factory=list)
+    ended: int | None = None
+    error: BaseException | None = None
+    provider: str | None = None
+
+
+# The attempt that the current code belongs to.
+_attempt: ContextVar[Attempt | None] = ContextVar("mlflow_dspy_plugin_attempt", default=None)
+
+
+def watch_results(report: Callable[[Any], None]) -> Undo:
+    """Report what DSPy keeps of each LM call that got an answer, or was billed for a part of one."""
+    if not _HAS_ENGINES:
+        return patch(dspy.BaseLM, "_process_lm_response", lambda original: _reporting_first(report, original))
+    execution = importlib.import_module("dspy.clients.execution")
+    return _all_of(
+        [
+            patch(execution, "finalize", lambda original: _reporting_last(report, original)),
+            patch(execution, "_account_failed_call", lambda original: _reporting_billed(report, original)),
+        ]
+    )
+
+
+def watch_attempts(report: Callable[[Attempt], None]) -> Undo:
+    """Report each attempt when it begins; its fields are filled in as it goes on.
+
+    dspy < 3.4 leaves repeating to LiteLLM, and that to the provider's library: requests are counted
+    where both send them, through httpx. Providers that are reached otherwise count as one request.
+    An LM with a `forward` of its own is known to have been asked only by dspy >= 3.4.
+    """
+    if _HAS_ENGINES:
+        execution = importlib.import_module("dspy.clients.execution")
+        names = ("_attempt", "_aattempt")
+        return _all_of([patch(execution, name, lambda original: _timed(report, original)) for name in names])
+    httpx = importlib.import_module("httpx")
+    asking = [patch(_lm, name, lambda original: _timed(report, original)) for name in _ASKING_LITELLM]
+    sending = [patch(client, "send", _counted) for client in (httpx.Client, httpx.AsyncClient)]
+    return _all_of(asking + sending)
+
+
+def watch_chunks(report: Callable[[Chunk], None]) -> Undo:
+    """Report each chunk of a stream as it arrives, before the program has it."""
+    undo = [patch(_lm, "_get_stream_completion_fn", lambda original: _telling_chunks(report, original))]
+    if _HAS_ENGINES:
+        bridge = importlib.import_module("dspy.clients.engines.streaming").ListenerBridge
+        undo.append(patch(bridge, "chunk", lambda original: _telling_deltas(report, original)))
+    return _all_of(undo)
+
+
+def watch_cache_hits(report: Callable[[Mapping[str, Any]], None]) -> Undo:
+    """Report the usage of what DSPy's cache has answered: the tokens that need not be billed again."""
+    return patch(_cache.Cache, "get", lambda original: _telling_usage(report, original))
+
+
+def _all_of(undo: Iterable[Undo]) -> Undo:
+    steps = list(undo)
+
+    def undo_all() -> None:
+        while steps:
+            steps.pop()()
+
+    return undo_all
+
+
+# -- results ----------------------------------------------------------------------------------
+
+
+def _reporting_first(report: Callable[[Any], None], original: Callable) -> Callable:
+    """dspy 3.0 to 3.3: `_process_lm_response(lm, response, ...)`."""
+
+    def _process_lm_response(self, response, *args, **kwargs):
+        report(response)
+        return original(self, response, *args, **kwargs)
+
+    return _process_lm_response
+
+
+def _reporting_last(report: Callable[[Any], None], original: Callable) -> Callable:
+    """dspy >= 3.4: `finalize(lm, call, result)`."""
+
+    def finalize(lm, call, result):
+        report(result)
+        return original(lm, call, result)
+
+    return finalize
+
+
+def _reporting_billed(report: Callable[[Any], None], original: Callable) -> Callable:
+    """dspy >= 3.4: `_account_failed_call(lm, results, error)`; of several candidates, some had come."""
+    combine = importlib.import_module("dspy.clients.call_result").combine
+
+    def _account_failed_call(lm, results, primary):
+        if results:
+            report(combine(results, model_type=lm.model_type))
+        return original(lm, results, primary)
+
+    return _account_failed_call
+
+
+# -- attempts ---------------------------------------------------------------------------------
+
+
+class _Trying:
+    """Reports an attempt, and notes how it ends."""
+
+    def __init__(self, report: Callable[[Attempt], None], provider: str | None):
+        self._attempt = Attempt(provider=provider)
+        self._report = report
+
+    def __enter__(self) -> None:
+        self._outer = _attempt.get()
+        _attempt.set(self._attempt)
+        self._report(self._attempt)
+
+    def __exit__(self, kind, error, traceback) -> None:
+        self._attempt.ended = time.time_ns()
+        self._attempt.error = error
+        # Not by the token: a task that is abandoned ends in another context, where that is an error.
+        _attempt.set(self._outer)
+
+
+def _timed(report: Callable[[Attempt], None], original: Callable) -> Callable:
+    """`_attempt(lm, call, engine, request, provider, ...)`, or a function that asks LiteLLM."""
+    if inspect.iscoroutinefunction(original):
+
+        async def asynchronous(*args, **kwargs):
+            with _Trying(report, _provider_in(args)):
+                return await original(*args, **kwargs)
+
+        return asynchronous
+
+    def synchronous(*args, **kwargs):
+        with _Trying(report, _provider_in(args)):
+            return original(*args, **kwargs)
+
+    return synchronous
+
+
+def _provider_in(args: tuple[Any, ...]) -> str | None:
+    return args[4] if _HAS_ENGINES and len(args) > 4 else None
+
+
+def _counted(original: Callable) -> Callable:
+    """`httpx.Client.send`, or that of its asynchronous twin, which is called alike."""
+
+    def send(self, *args, **kwargs):
+        attempt = _attempt.get()
+        if attempt is not None:
+            attempt.requests.append(time.time_ns())
+        return original(self, *args, **kwargs)
+
+    return send
+
+
+# -- chunks -----------------------------------------------------------------------------------
+
+
+class _Stream:
+    """Stands for the stream that DSPy sends LiteLLM's chunks to."""
+
+    def __init__(self, stream: Any, report: Callable[[Chunk], None]):
+        self._stream = stream
+        self._report = report
+
+    async def send(self, chunk: Any) -> None:
+        self._report(chunk_of(chunk))
+        await self._stream.send(chunk)
+
+
+def _telling_chunks(report: Callable[[Chunk], None], original: Callable) -> Callable:
+    """`_get_stream_completion_fn(request, ...)` takes the stream from the settings once."""
+
+    def _get_stream_completion_fn(*args, **kwargs):
+        stream = dspy.settings.send_stream
+        if stream is None:
+            return original(*args, **kwargs)
+        with dspy.context(send_stream=_Stream(stream, report)):
+            return original(*args, **kwargs)
+
+    return _get_stream_completion_fn
+
+
+def _telling_deltas(report: Callable[[Chunk], None], original: Callable) -> Callable:
+    """dspy >= 3.4: `ListenerBridge.chunk(event)` is asked for every event of an engine's stream."""
+
+    def chunk(self, event):
+        if event.type == "delta":
+            # The last event of such a stream brings the usage.
+            report(Chunk(length_of_delta(event.delta), tells_usage=True))
+        return original(self, event)
+
+    return chunk
+
+
+# -- DSPy's cache -----------------------------------------------------------------------------
+
+
+def _telling_usage(report: Callable[[Mapping[str, Any]], None], original: Callable) -> Callable:
+    """`Cache.get(request, ignored)`; what it returns says that nothing was used."""
+
+    def get(self, request, *args, **kwargs):
+        record = original(self, request, *args, **kwargs)
+        if isinstance(record, dict):
+            report(plain(record.get("usage")))
+        elif hasattr(record, "usage"):
+            key = self.cache_key(request, *args, **kwargs)
+            kept = self.memory_cache.get(key) or self.disk_cache.get(key)
+            report(plain(getattr(kept, "usage", None)))
+        return record
+
+    return get
