@@ -11,6 +11,7 @@ from mlflow_dspy_plugin.seams.current_span import CurrentSpan
 from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
 from mlflow_dspy_plugin.seams.mlflow import record_autologging
 from mlflow_dspy_plugin.seams.threads import carry_into_threads
+from mlflow_dspy_plugin.seams.trace_context import TRACE_CONTEXT
 from mlflow_dspy_plugin.tracing.callback import TracingCallback
 from mlflow_dspy_plugin.tracking.compile import CompileCallback
 from mlflow_dspy_plugin.tracking.evaluate import EvaluationCallback
@@ -87,7 +88,7 @@ def _install(config: _Config) -> None:
         callbacks.append(EvaluationCallback())
     _installed.append(dspy_seam.install_callbacks(callbacks))
     _installed.append(report_compiles())
-    _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN]))
+    _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN, TRACE_CONTEXT]))
 
 
 def _uninstall() -> None:

@@ -14,7 +14,8 @@ from mlflow_dspy_plugin.seams import current_span, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.programs import ends_agent
-from mlflow_dspy_plugin.tracing import spans, usage
+from mlflow_dspy_plugin.seams.trace_context import is_silenced
+from mlflow_dspy_plugin.tracing import predictions, spans, usage
 
 # Under this name code inherits that its calls are not to be traced.
 _SILENCED = "silenced"
@@ -93,7 +94,7 @@ class TracingCallback(dspy_seam.Watcher):
 
     @never_raises
     def _start(self, call_id: str, describe: Callable[[], spans.Opening], inputs: Mapping[str, Any]) -> None:
-        if not self.installed or handed_down.inherited(_SILENCED):
+        if not self.installed or handed_down.inherited(_SILENCED) or is_silenced():
             return
         opening, parent = describe(), self._parent()
         span = current_span.start_span(opening.name, opening.type, parent)
@@ -122,6 +123,8 @@ class TracingCallback(dspy_seam.Watcher):
             # Before it ends: a trace that has ended is no longer found in the context.
             mlflow_seam.leave_span(call.context)
             _close(call, outputs, exception)
+            if isinstance(outputs, dspy.Prediction) and isinstance(call.span, LiveSpan):
+                predictions.remember(outputs, call.span.trace_id)
 
     def _parent(self) -> LiveSpan | None:
         """The span under which the current code runs.
