@@ -11,12 +11,14 @@ MLFLOW_FLAVOR_MODULE = "mlflow.dspy"
 # The public names of the package, and the module of it in which each lives.
 PUBLIC_NAMES = {
     "autolog": "switch",
+    "context": "tracing.context",
     "get_default_conda_env": "needs.requirements",
     "get_default_pip_requirements": "needs.requirements",
     "inspect_model": "packaging.inspection",
     "load_model": "packaging.load",
     "log_model": "packaging.save",
     "save_model": "packaging.save",
+    "trace_id_of": "tracing.predictions",
     "_load_pyfunc": "serving.pyfunc",
 }
 

@@ -16,6 +16,7 @@ from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
 from mlflow_dspy_plugin.seams.mlflow import record_autologging
 from mlflow_dspy_plugin.seams.otlp import add_semantics
 from mlflow_dspy_plugin.seams.threads import carry_into_threads
+from mlflow_dspy_plugin.seams.trace_context import TRACE_CONTEXT
 from mlflow_dspy_plugin.seams.uncovered_calls import watch_uncovered_calls
 from mlflow_dspy_plugin.tracing.callback import NOTABLE, TracingCallback
 from mlflow_dspy_plugin.tracing.completion import complete
@@ -122,7 +123,7 @@ def _install(config: _Config, content: Content) -> None:
         callbacks.append(EvaluationCallback())
     _installed.append(dspy_seam.install_callbacks(callbacks))
     _installed.append(report_compiles())
-    _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN]))
+    _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN, TRACE_CONTEXT]))
 
 
 def _install_tracing(config: _Config, content: Content) -> TracingCallback:

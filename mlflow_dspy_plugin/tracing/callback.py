@@ -8,7 +8,7 @@ import dspy
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.delivery.holds import Hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
-from mlflow_dspy_plugin.seams import handed_down
+from mlflow_dspy_plugin.seams import handed_down, trace_context
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.seams.programs import ends_agent
 from mlflow_dspy_plugin.tracing import lm_calls, program, spans
@@ -50,7 +50,7 @@ class TracingCallback(dspy_seam.Watcher):
         self._trace_evaluations = trace_evaluations
 
     def listens(self) -> bool:
-        return not is_silenced() and span_seam.is_tracing_enabled()
+        return span_seam.is_tracing_enabled() and not is_silenced() and not trace_context.is_silenced()
 
     @never_raises
     def on_module_start(self, call_id, instance, inputs):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import dspy
 from mlflow.entities import LiveSpan, SpanEvent
 
 from mlflow_dspy_plugin.boundary import attempt
@@ -13,6 +14,7 @@ from mlflow_dspy_plugin.delivery.holds import hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams import spans as span_seam
+from mlflow_dspy_plugin.tracing import predictions
 from mlflow_dspy_plugin.tracing.content import Content, TraceContent
 from mlflow_dspy_plugin.tracing.lm_calls import LMCall
 from mlflow_dspy_plugin.tracing.spans import CONTENT, Opening
@@ -144,6 +146,8 @@ class Calls:
             if exception is None and outputs is None and passing is not call.interruption:
                 exception = passing
             self._end(call, outputs, exception)
+            if isinstance(outputs, dspy.Prediction):
+                predictions.remember(outputs, call.span.trace_id)
 
     def _end(self, call: Call, outputs: Any, exception: BaseException | None) -> None:
         """End a span, whether or not what it ended with can be read."""
