@@ -139,6 +139,7 @@ class TraceStore:
     def _start_one(self, ended: Ended) -> TraceInfo:
         trace = ended.whole()
         add_size_stats_to_trace_metadata(trace)
+        ended.name_assessments()
         return self._client.start_trace(trace.info)
 
     def _learn(self, infos: Sequence[TraceInfo | None]) -> None:
