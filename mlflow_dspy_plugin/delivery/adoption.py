@@ -17,7 +17,7 @@ from mlflow_dspy_plugin.delivery.report import Report
 from mlflow_dspy_plugin.delivery.spool import Spool
 from mlflow_dspy_plugin.delivery.worker import Complete, Delivery
 from mlflow_dspy_plugin.seams import mlflow_export
-from mlflow_dspy_plugin.seams.trace_store import TraceStore
+from mlflow_dspy_plugin.seams.trace_store import TraceStore, requests_at_once
 
 
 class _Adoption:
@@ -30,7 +30,8 @@ class _Adoption:
         self._seen: Any = None
         self._processors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._deliveries: dict[str, Delivery] = {}
-        self._undo_reads: Callable[[], None] | None = None
+        self._undos = [requests_at_once()]
+        self._reads_wait = False
 
     def adopt(self) -> None:
         """Adopt what MLflow traces by now; next to nothing where that is adopted."""
@@ -54,8 +55,9 @@ class _Adoption:
             exporter.defer(root)
         if not exporter.waits:
             exporter.delivery.send(never_raises(retire))
-            if mlflow_export.is_synchronous(theirs) and self._undo_reads is None:
-                self._undo_reads = mlflow_export.before_reads(self._flush_one)
+            if mlflow_export.is_synchronous(theirs) and not self._reads_wait:
+                self._reads_wait = True
+                self._undos.append(mlflow_export.before_reads(self._flush_one))
 
     def _delivery_by(self, client: Any) -> Delivery:
         """The delivery to the store of a client."""
@@ -104,13 +106,13 @@ class _Adoption:
             exporters = [processor.span_exporter for processor in self._processors]
             for processor in list(self._processors):
                 mlflow_export.restore_exporter(processor, processor.span_exporter.theirs)
-            if self._undo_reads is not None:
-                self._undo_reads()
         for exporter in exporters:
             exporter.shutdown()
         for processor in mlflow_export.processors():
             never_raises(mlflow_export.export_running)(processor.span_exporter)
         self._stop_deliveries()
+        while self._undos:
+            self._undos.pop()()
 
 
 _installed: list[_Adoption] = []

@@ -14,7 +14,7 @@ from mlflow.tracing.constant import TraceTagKey
 from mlflow.tracing.fluent import _EVAL_REQUEST_ID_TO_TRACE_ID, _set_last_active_trace_id
 from mlflow.tracing.processor import base_mlflow
 from mlflow.tracing.trace_manager import InMemoryTraceManager
-from mlflow.tracing.utils import TraceJSONEncoder, get_experiment_id_for_trace
+from mlflow.tracing.utils import TraceJSONEncoder, generate_assessment_id, get_experiment_id_for_trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -55,6 +55,11 @@ class Ended:
         """Whether its root, or what the user has said of it, is an error."""
         info = self.live.info if self.trace is None else self.trace.info
         return info.state == TraceState.ERROR
+
+    def name_assessments(self) -> None:
+        """Give each assessment its id; the store would find another one each time that the trace is written."""
+        for assessment in () if self.partial else self.whole().info.assessments:
+            assessment.assessment_id = assessment.assessment_id or generate_assessment_id()
 
     def size(self) -> int:
         """About how many characters its spans hold, for a fraction of what counting them all costs."""
@@ -119,6 +124,7 @@ def take_part(top: ReadableSpan) -> Ended | None:
 
 def to_line(ended: Ended) -> bytes:
     """The trace as a line of JSON, with what MLflow's own JSON form leaves out."""
+    ended.name_assessments()
     trace = ended.whole()
     spans = trace.data.spans
     record = {

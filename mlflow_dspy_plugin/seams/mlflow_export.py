@@ -110,6 +110,9 @@ def replace_exporter(processor: MlflowV3SpanProcessor, exporter: SpanExporter) -
     theirs = processor.span_exporter
     batching = getattr(processor, "_batch_delegate", None)
     processor.span_exporter = exporter
+    # MLflow shuts a processor down with its provider, or where a user ends the threads of logging, and the spans that
+    # still run are lost with it.
+    processor.shutdown = exporter.shutdown
     if batching is not None:
         # Never None again: another thread may be between asking for it and calling it.
         processor._batch_delegate = _Direct(exporter)
@@ -119,6 +122,7 @@ def replace_exporter(processor: MlflowV3SpanProcessor, exporter: SpanExporter) -
 def restore_exporter(processor: MlflowV3SpanProcessor, theirs: MlflowV3SpanExporter) -> None:
     """Give a processor its own exporter back."""
     processor.span_exporter = theirs
+    del processor.shutdown
     if getattr(processor, "_batch_delegate", None) is not None:
         processor._batch_delegate = base_mlflow._create_batch_span_processor(theirs)
 

@@ -1,13 +1,16 @@
 """How ended traces are written to MLflow's tracking store, in as few calls as the store takes, and why it refuses."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import requests
 from mlflow.entities import TraceInfo
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.tracing.client import TracingClient
 from mlflow.tracing.constant import TraceTagKey
@@ -21,6 +24,10 @@ from mlflow_dspy_plugin.seams.ended_traces import Ended, attachments_of
 # Releases before write the spans to a file as well, and read them from there.
 _SPANS_MAY_STAND_IN_THE_STORE = hasattr(MlflowV3SpanExporter, "_should_log_spans_to_artifacts")
 _PROBE_SECONDS = 3
+# How MLflow tells of a status after which it would repeat a request.
+_REPEATED = re.compile(r"too many (\d{3}) error responses")
+# Set in a thread whose requests are not to be repeated.
+_thread = threading.local()
 _IN_THE_STORE = "TRACKING_STORE"
 
 
@@ -93,7 +100,7 @@ class TraceStore:
         refusals: list[Refusal | None] = []
         while len(refusals) < len(traces):
             group = self._next_group(traces[len(refusals) :])
-            with _workspace(group[0].workspace):
+            with _workspace(group[0].workspace), _at_once():
                 refusals += self._write_group(group)
             if _stops(refusals[-1]):
                 refusals += [refusals[-1]] * (len(traces) - len(refusals))
@@ -139,6 +146,7 @@ class TraceStore:
     def _start_one(self, ended: Ended) -> TraceInfo:
         trace = ended.whole()
         add_size_stats_to_trace_metadata(trace)
+        ended.name_assessments()
         return self._client.start_trace(trace.info)
 
     def _learn(self, infos: Sequence[TraceInfo | None]) -> None:
@@ -214,7 +222,8 @@ class TraceStore:
             return Refusal(Kind.UNREACHABLE, error)
         if not isinstance(error, MlflowException):
             return Refusal(Kind.BROKEN if isinstance(error, OSError) else Kind.REJECTED, error)
-        status = error.get_http_status_code()
+        told = _REPEATED.search(str(error))
+        status = int(told[1]) if told else error.get_http_status_code()
         kind = _KINDS.get(status, Kind.BROKEN if status >= 500 else Kind.REJECTED)
         # MLflow tells of a lost connection as of an error of the server.
         absent = self.probe() if kind is Kind.BROKEN else None
@@ -229,6 +238,33 @@ def _stops(refusal: Refusal | None) -> bool:
 def _refuse_rest(refusals: list[Refusal | None], place: int) -> None:
     for later in range(place + 1, len(refusals)):
         refusals[later] = refusals[later] or refusals[place]
+
+
+def requests_at_once() -> Callable[[], None]:
+    """Let requests of MLflow fail at once where traces are written: it would repeat them for minutes, in silence.
+
+    MLflow knows no such setting but one for the whole process, which is left as it is elsewhere.
+
+    Returns:
+        Takes it back.
+    """
+    variable = MLFLOW_HTTP_REQUEST_MAX_RETRIES
+    before = variable.get
+    variable.get = lambda: 0 if getattr(_thread, "at_once", False) else before()
+
+    def undo() -> None:
+        variable.get = before
+
+    return undo
+
+
+@contextlib.contextmanager
+def _at_once() -> Iterator[None]:
+    _thread.at_once = True
+    try:
+        yield
+    finally:
+        _thread.at_once = False
 
 
 def _workspace(name: str | None) -> contextlib.AbstractContextManager:

@@ -14,9 +14,8 @@ from tests.tracing.logs import warnings_logged
 
 @pytest.fixture(autouse=True)
 def fresh_tracing(store, monkeypatch):
-    """Tracing that has not begun, and requests that MLflow does not repeat for minutes."""
+    """Tracing that has not begun."""
     monkeypatch.delenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", raising=False)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_DSPY_EXIT_TIMEOUT", "2")
     mlflow.tracing.reset()
     yield
