@@ -2,6 +2,7 @@
 
 import ast
 import dis
+import functools
 import importlib.util
 import inspect
 import textwrap
@@ -22,13 +23,17 @@ def imported_by_module(file: Path, package: str, guarded: bool) -> set[str]:
         package: The package that its relative imports start from.
         guarded: Whether to count those that it does without, in `try ... except ImportError`.
     """
-    if file.suffix != ".py":
-        return set()
+    return set(_imported_by(file.read_bytes(), package, guarded)) if file.suffix == ".py" else set()
+
+
+# Every saving looks at the same files, twice.
+@functools.lru_cache(maxsize=256)
+def _imported_by(source: bytes, package: str, guarded: bool) -> frozenset[str]:
     try:
-        code = _code_of(importlib.util.decode_source(file.read_bytes()), guarded)
+        code = _code_of(importlib.util.decode_source(source), guarded)
     except (SyntaxError, ValueError):
-        return set()
-    return set(_imports(code, package))
+        return frozenset()
+    return frozenset(_imports(code, package))
 
 
 def imported_by_function(function: FunctionType, guarded: bool) -> set[str]:

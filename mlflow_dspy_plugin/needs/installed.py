@@ -104,7 +104,7 @@ def distributions_of(name: str) -> list[str]:
         return [each for each, project, paths in editable if _is_of_project(top, file, each, project, paths)]
     # A module of the user's may be called as one that is installed, and come first on the path.
     projects = [project for each, project, _ in editable if each in candidates]
-    places = [Path(str(distribution(each).locate_file(""))) for each in candidates]
+    places = [_place_of(each, stamps) for each in candidates]
     return candidates if any(_is_below(file, place) for place in places + projects) else []
 
 
@@ -119,15 +119,20 @@ def _is_below(file: Path, folder: Path) -> bool:
 
 
 def _has_file(name: str, file: Path, stamps: tuple[Any, ...]) -> bool:
-    root, files = _files_of(name, stamps)
-    return _is_below(file, root) and file.resolve().relative_to(root).as_posix() in files
+    root = _place_of(name, stamps)
+    return _is_below(file, root) and file.resolve().relative_to(root).as_posix() in _files_of(name, stamps)
+
+
+@functools.lru_cache(maxsize=256)
+def _place_of(name: str, stamps: tuple[Any, ...]) -> Path:
+    """Where a distribution is installed, as long as nothing else is; finding it reads all of its metadata."""
+    return Path(str(distribution(name).locate_file(""))).resolve()
 
 
 @functools.lru_cache(maxsize=32)
-def _files_of(name: str, stamps: tuple[Any, ...]) -> tuple[Path, frozenset[str]]:
-    """Where a distribution is installed, and its files there, as long as nothing else is installed."""
-    found = distribution(name)
-    return Path(str(found.locate_file(""))).resolve(), frozenset(each.as_posix() for each in found.files or ())
+def _files_of(name: str, stamps: tuple[Any, ...]) -> frozenset[str]:
+    """The files of a distribution, as long as nothing else is installed."""
+    return frozenset(each.as_posix() for each in distribution(name).files or ())
 
 
 @functools.lru_cache(maxsize=1)

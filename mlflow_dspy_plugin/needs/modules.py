@@ -66,15 +66,16 @@ def needs_of(program: dspy.Module, settings: Mapping[str, Any]) -> Needs:
     own, packages = _sorted_out(_Walk(guarded=True).modules_behind(objects))
     own_needed, packages_needed = _sorted_out(_Walk(guarded=False).modules_behind(objects))
     optional = frozenset((own | packages.keys()) - own_needed - packages_needed.keys())
-    return Needs(packages, frozenset(own), optional)
+    pinned = {root: pinned_requirement(distribution) for root, distribution in packages.items()}
+    return Needs(pinned, frozenset(own), optional)
 
 
 def _sorted_out(modules: set[str]) -> tuple[set[str], dict[str, str]]:
-    """The user's own modules, and the installed packages."""
+    """The user's own modules, and the installed packages with their distributions."""
     own = {name for name in modules if is_own(name) and not name.startswith(MODEL_CODE_PREFIX)}
     roots = {root_of(name) for name in modules - own if name.split(".")[0] not in _IN_ANY_CASE}
     found = {root: distributions_of(root) for root in roots if root is not None}
-    return own, {root: pinned_requirement(names[0]) for root, names in found.items() if names}
+    return own, {root: names[0] for root, names in found.items() if names}
 
 
 class _Walk:

@@ -1,14 +1,10 @@
-"""Programs that the tests save, and what they look for in the folders."""
+"""Programs that the tests save; in a file of its own, which imports little: saving looks at it."""
 
 import enum
-from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Literal, Optional
 
 import dspy
-import mlflow
 import pydantic
-
-from tests.fakes.scripted import scripted_lm
 
 
 class Address(pydantic.BaseModel):
@@ -75,26 +71,3 @@ def compiled() -> dspy.Predict:
         {"question": "Port?", "answer": "Nay"},
     ]
     return program
-
-
-def prompt_of(program: dspy.Module, **inputs: Any) -> list[Any]:
-    """Every request that the program sends to an LM that answers all fields alike."""
-    fields = ("answer", "query", "reasoning", "passages")
-    lm = scripted_lm({**TYPED_ANSWER, **dict.fromkeys(fields, "x")})
-    with dspy.context(lm=lm):
-        program(**inputs)
-    return lm.script.requests
-
-
-def reloaded(program: dspy.Module, folder: str | Path = "model", **options: Any) -> dspy.Module:
-    """The program after saving and loading."""
-    mlflow.dspy.save_model(program, folder, infer_code_paths=False, **options)
-    return mlflow.dspy.load_model(str(folder))
-
-
-def files_with(folder: str | Path, text: str) -> list[str]:
-    """The files below a folder that hold the text, in any encoding that is used here."""
-    paths = [path for path in Path(folder).rglob("*") if path.is_file()]
-    assert paths
-    forms = {text.encode(), text.encode("utf-16-le"), text.encode("unicode_escape")}
-    return [str(path) for path in paths if any(form in path.read_bytes() for form in forms)]

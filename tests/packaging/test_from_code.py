@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_dspy_plugin.errors import ModelFolderError, ProgramError, SecretError
 from tests.fakes.scripted import scripted_lm
+from tests.packaging.checks import files_with, prompt_of
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.programs import files_with, prompt_of
 
 SCRIPT = """
 import dspy

@@ -11,8 +11,8 @@ from mlflow_dspy_plugin.errors import ModelFolderError
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.scripted import scripted_lm
 from tests.golden.program import ANSWER, DEMOS, INSTRUCTIONS, MODEL, QUESTION, answer, make_program
+from tests.packaging.checks import prompt_of
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.programs import prompt_of
 
 CORE = Path(__file__).parents[1] / "golden" / "core"
 # DSPy 3.4 keeps in past calls what older releases lack; a model of 3.1 holds an adapter that 3.0 has not.

@@ -9,8 +9,8 @@ import pytest
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.scripted import scripted_lm
 from tests.golden.program import ANSWER, DEMOS, INSTRUCTIONS, MODEL, QUESTION, answer, make_program
+from tests.packaging.checks import prompt_of
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.programs import prompt_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FOLDERS = [pytest.param(path, id=f"{path.parent.name}-{path.name}") for path in sorted(GOLDEN.glob("format-*/*"))]

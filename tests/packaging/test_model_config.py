@@ -11,8 +11,9 @@ import yaml
 
 from mlflow_dspy_plugin.errors import InputError, ModelFolderError, ProgramError
 from tests.fakes.scripted import scripted_lm
+from tests.packaging.checks import files_with
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.programs import files_with, weather
+from tests.packaging.programs import weather
 
 SECRET = "canary-7f3b9a1c5d2e4f6a8b"
 

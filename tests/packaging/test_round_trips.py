@@ -8,8 +8,9 @@ import mlflow
 import pytest
 
 from tests.fakes.scripted import scripted_lm
+from tests.packaging.checks import prompt_of, reloaded
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.programs import QA, Typed, compiled, prompt_of, reloaded, weather
+from tests.packaging.programs import QA, Typed, compiled, weather
 
 QUESTION = {"question": "Who sails?"}
 LETTER = {"letter": "Dear", "pages": 2, "readers": ["Ann"]}

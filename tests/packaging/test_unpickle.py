@@ -13,7 +13,8 @@ from mlflow_dspy_plugin.packaging.unpickle import HERE, python_that_saved, unpic
 from mlflow_dspy_plugin.seams.older_dspy import complete
 from tests.fakes.scripted import scripted_lm
 from tests.golden.program import ANSWER, QUESTION, make_program
-from tests.packaging.programs import prompt_of, weather
+from tests.packaging.checks import prompt_of
+from tests.packaging.programs import weather
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ELSEWHERE = "3.9"

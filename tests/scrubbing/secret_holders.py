@@ -29,11 +29,39 @@ class Account:
     notes: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class FrozenAccount:
-    """The same, frozen and with slots."""
+@dataclass(frozen=True)
+class Frozen:
+    """A value that cannot be changed."""
 
     password: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenAccount:
+    """The same, with slots."""
+
+    password: str
+
+
+class Slotted:
+    """An object without a `__dict__`."""
+
+    __slots__ = ("password",)
+
+    def __init__(self, password: str):
+        self.password = password
+
+
+class Settings(pydantic.BaseModel):
+    """A pydantic value with a secret of each kind."""
+
+    token: str
+    secret: pydantic.SecretStr
+    _api_key: str = pydantic.PrivateAttr()
+
+
+class Keys(dict):
+    """A dict of the user's own class."""
 
 
 class Login(NamedTuple):

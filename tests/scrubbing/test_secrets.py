@@ -2,8 +2,8 @@
 
 import collections
 import copy
-import dataclasses
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
 import dspy
 import mlflow
@@ -14,10 +14,12 @@ import pytest
 
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.script import chat_text
+from tests.packaging.checks import files_with
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.programs import QA, files_with
+from tests.packaging.programs import QA
+from tests.scrubbing.secret_holders import Client, Frozen, FrozenAccount, Keys, Login, Settings, Slotted, weather
 
-# Put together here: this file is shipped with the models of its classes.
+# Put together here: no text of this file is a secret.
 CANARY = "-".join(["canary", "4c0ffee", "7f3a"])
 # Known by its form alone, whatever it is called.
 FORMED = "-".join(["sk", "proj", "4c0ffee7f3a4c0ffee"])
@@ -44,46 +46,10 @@ LM_ARGUMENTS = {
 }
 
 
-class Slots:
-    __slots__ = ("password",)
-
-    def __init__(self):
-        self.password = CANARY
-
-
-@dataclasses.dataclass(frozen=True)
-class Frozen:
-    password: str = CANARY
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FrozenSlots:
-    host: str = "h"
-    password: str = CANARY
-
-
-class Named(NamedTuple):
-    host: str
-    password: str
-
-
-class Settings(pydantic.BaseModel):
-    token: str = CANARY
-    secret: pydantic.SecretStr = pydantic.SecretStr(CANARY)
-    _api_key: str = pydantic.PrivateAttr(CANARY)
-
-
-class Keys(dict):
-    pass
-
-
-class Client:
-    def __init__(self, **attributes: Any):
-        vars(self).update(attributes)
-
-
-def ask(api_key: str = "", question: str = "") -> str:
-    return question
+def settings() -> Settings:
+    value = Settings(token=CANARY, secret=CANARY)
+    value._api_key = CANARY
+    return value
 
 
 ATTRIBUTES = {
@@ -92,17 +58,17 @@ ATTRIBUTES = {
     "text of a secret's form": lambda: Client(whatever=FORMED, deep=[{"x": (FORMED,)}], s={FORMED}),
     "key of a secret's form": lambda: Client(cache={FORMED: 1}),
     "nested containers": lambda: Client(config=DEEP),
-    "slots": Slots,
-    "frozen": Frozen,
-    "frozen slots": FrozenSlots,
-    "named tuple": lambda: Named("h", CANARY),
-    "pydantic": Settings,
+    "slots": lambda: Slotted(CANARY),
+    "frozen": lambda: Frozen(CANARY),
+    "frozen slots": lambda: FrozenAccount(CANARY),
+    "named tuple": lambda: Login("h", CANARY),
+    "pydantic": settings,
     "dict subclass": lambda: Keys(api_key=CANARY),
     "default dict": lambda: collections.defaultdict(str, {"api_key": CANARY}),
     "ordered dict": lambda: collections.OrderedDict(outer={"api_key": CANARY}),
     "deque": lambda: collections.deque([{"api_key": CANARY}]),
     "mapping in a list": lambda: [collections.ChainMap({"api_key": CANARY})],
-    "partial": lambda: __import__("functools").partial(ask, api_key=CANARY),
+    "partial": lambda: functools.partial(weather, api_key=CANARY),
     "array": lambda: np.array([{"api_key": CANARY}], dtype=object),
 }
 
@@ -111,26 +77,44 @@ def save(program: dspy.Module, by_dspy: bool = False, **options: Any) -> None:
     mlflow.dspy.save_model(program, "model", use_dspy_model_save=by_dspy, infer_code_paths=False, **options)
 
 
+def lm_of(kind: str) -> dspy.LM:
+    return dspy.LM("openai/m", max_tokens=9, **copy.deepcopy(LM_ARGUMENTS[kind]))
+
+
+def check_what_is_left(lm: dspy.LM) -> None:
+    assert lm.kwargs["max_tokens"] == 9
+    assert None not in [value for name, value in lm.kwargs.items() if name != "temperature"]
+
+
 @pytest.mark.parametrize("by_dspy", [False, True])
-@pytest.mark.parametrize("where", ["settings", "predictor"])
-def test_no_secret_argument_of_a_language_model_is_saved(where, by_dspy, tmp_path):
+def test_no_secret_argument_of_the_configured_language_model_is_saved(by_dspy, tmp_path):
     """Each kind in a model folder of its own; the model in memory keeps it."""
-    for kind, arguments in LM_ARGUMENTS.items():
-        lm, program = dspy.LM("openai/m", max_tokens=9, **arguments), QA()
-        before = copy.deepcopy(lm.kwargs)
-        if where == "settings":
-            dspy.configure(lm=lm)
-        else:
-            program.rewrite.set_lm(lm)
-        folder = tmp_path / kind
+    program = dspy.Predict("question -> answer")
+    for kind in LM_ARGUMENTS:
+        lm, folder = lm_of(kind), tmp_path / kind
+        dspy.configure(lm=lm)
         mlflow.dspy.save_model(program, folder, use_dspy_model_save=by_dspy, infer_code_paths=False)
         assert not files_with(folder, CANARY) and not files_with(folder, FORMED), kind
-        assert lm.kwargs == before
+        assert lm.kwargs == lm_of(kind).kwargs
         dspy.configure(lm=None)
-        loaded = mlflow.dspy.load_model(folder)
-        kept = dspy.settings.lm if where == "settings" else loaded.rewrite.lm
-        assert kept.kwargs["max_tokens"] == 9
-        assert None not in [value for name, value in kept.kwargs.items() if name != "temperature"]
+        mlflow.dspy.load_model(folder)
+        check_what_is_left(dspy.settings.lm)
+
+
+@pytest.mark.parametrize("by_dspy", [False, True])
+def test_no_secret_argument_of_a_predictor_s_language_model_is_saved(by_dspy):
+    """A predictor with a language model of each kind; the models in memory keep theirs."""
+    program = QA()
+    program.asked = {kind: dspy.Predict("question -> answer") for kind in LM_ARGUMENTS}
+    for kind, predictor in program.asked.items():
+        predictor.set_lm(lm_of(kind))
+    save(program, by_dspy)
+    assert not files_with("model", CANARY) and not files_with("model", FORMED)
+    loaded = mlflow.dspy.load_model("model")
+    assert loaded.asked.keys() == LM_ARGUMENTS.keys()
+    for kind, predictor in loaded.asked.items():
+        assert program.asked[kind].lm.kwargs == lm_of(kind).kwargs
+        check_what_is_left(predictor.lm)
 
 
 @pytest.mark.parametrize("by_dspy", [False, True])
@@ -213,7 +197,7 @@ def test_metadata_and_configuration_lose_their_secrets_and_keep_the_rest(argumen
     assert given["api_key"] == CANARY
 
 
-class Login(pydantic.BaseModel):
+class Credentials(pydantic.BaseModel):
     password: str
     token: str
 
@@ -222,14 +206,14 @@ class Tokens(dspy.Signature):
     """Say the token and the password."""
 
     token: str = dspy.InputField(desc="the token")
-    login: Login = dspy.InputField()
+    login: Credentials = dspy.InputField()
     password: str = dspy.OutputField(desc="a password")
     secret: str = dspy.OutputField()
 
 
 @pytest.mark.parametrize("by_dspy", [False, True])
 def test_fields_of_data_that_are_called_like_secrets_survive(by_dspy):
-    login = Login(password="swordfish", token="t0ken-0001")
+    login = Credentials(password="swordfish", token="t0ken-0001")
     fields = {"token": "noun-00001", "login": login, "password": "open-sesame", "secret": "none"}
     nested = {"token": "noun-00002", "login": {"password": "xyzzy", "token": "t"}, "password": "p"}
     program = dspy.ChainOfThought(Tokens)

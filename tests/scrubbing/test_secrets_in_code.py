@@ -10,8 +10,9 @@ import mlflow
 import pytest
 
 from mlflow_dspy_plugin.errors import SecretError
+from tests.packaging.checks import files_with
 from tests.packaging.no_store import store  # noqa: F401
-from tests.packaging.programs import QA, files_with
+from tests.packaging.programs import QA
 
 CANARY = "canary-4c0ffee-7f3a"
 FORMED = "sk-proj-4c0ffee7f3a4c0ffee"
