@@ -13,7 +13,7 @@ import pytest
 from mlflow.entities import Trace
 
 from integration.browser import Browser, browsing, installed
-from tests.fakes.openai_server import OpenAIServer, Reply, Usage
+from tests.fakes.openai_server import OpenAIServer, Reply, ToolCalls, Usage
 from tests.fakes.script import chat_text
 
 
@@ -23,12 +23,14 @@ def step(thought: str, tool: str, **arguments: object) -> str:
 
 
 RESULT = {"reasoning": "31 degrees Celsius are 88 degrees Fahrenheit.", "answer": "Sunny, 88 degrees Fahrenheit."}
-# In the order in which the agent asks; 5,946 tokens in all.
+# In the order in which they are asked for; the agent needs four, and 5,946 tokens.
 ANSWERS = [
     Reply(step("I look up the weather in Rome.", "weather", city="Rome"), Usage(1200, 60)),
     Reply(step("It is 31 degrees Celsius. I convert that.", "to_fahrenheit", celsius=31), Usage(1350, 61, 1024)),
     Reply(step("I know all that I need.", "finish"), Usage(1500, 62, 1024)),
     Reply(chat_text(RESULT), Usage(1650, 63, 1024)),
+    # What is asked last has tools of its own.
+    Reply(ToolCalls([("weather", {"city": "Rome"}), ("weather", {"city": "Oslo"})]), Usage(500, 30)),
 ]
 PREDICT = [(0, "Predict.forward"), (1, "ChatAdapter.format"), (1, "LM.__call__"), (1, "ChatAdapter.parse")]
 TREE = [
@@ -69,7 +71,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str
 
 @pytest.fixture(scope="module")
 def traces(run_program, tracking_server) -> list[Trace]:
-    """The trace of the agent."""
+    """The trace of the agent, and that of the predictor."""
     answers = iter(ANSWERS)
     with OpenAIServer(models={"gpt-4o": lambda messages, body: next(answers)}, latency=0.2) as lm:
         run_program("weather_agent", LM_URL=lm.base_url)
@@ -79,8 +81,18 @@ def traces(run_program, tracking_server) -> list[Trace]:
 @pytest.fixture(scope="class")
 def agent(browser: Browser, tracking_server, traces: list[Trace]) -> Browser:
     """The page of the agent's trace, over the whole window."""
-    opened(browser, f"{page_of(tracking_server, traces[0])}?selectedEvaluationId={traces[0].info.trace_id}")
-    browser.wait_for(traces[0].info.trace_id.removeprefix("tr-")[:8], "Inputs / Outputs")
+    return opened_trace(browser, tracking_server, traces[0])
+
+
+@pytest.fixture(scope="class")
+def predictor(browser: Browser, tracking_server, traces: list[Trace]) -> Browser:
+    """The page of the predictor's trace, over the whole window."""
+    return opened_trace(browser, tracking_server, traces[1])
+
+
+def opened_trace(browser: Browser, tracking_server, trace: Trace) -> Browser:
+    opened(browser, f"{page_of(tracking_server, trace)}?selectedEvaluationId={trace.info.trace_id}")
+    browser.wait_for(trace.info.trace_id.removeprefix("tr-")[:8], "Inputs / Outputs")
     browser.click("Full screen")
     return browser
 
@@ -95,6 +107,11 @@ def opened(browser: Browser, url: str) -> Browser:
     browser.open("about:blank")
     browser.open(url)
     return browser
+
+
+def dollars(amount: float) -> str:
+    """An amount as the page of a span writes it."""
+    return f"${amount:.6f}".rstrip("0")
 
 
 def tree_shown(browser: Browser) -> list[tuple[int, str]]:
@@ -125,9 +142,22 @@ class TestTracePage:
         agent.wait_for("I look up the weather in Rome.", "It is 31 degrees Celsius. I convert that.")
         agent.screenshot(screenshots / "trace-chat.png")
 
+    def test_it_shows_the_cost_of_an_lm_call(self, agent, traces):
+        agent.click("LM.__call__", 1)
+        call = traces[0].search_spans(name="LM.__call__")[1]
+        assert call.get_attribute("mlflow.llm.cost")["total_cost"] > 0.001
+        agent.wait_for("1,411 tokens\n" + dollars(call.get_attribute("mlflow.llm.cost")["total_cost"]))
+
     def test_it_shows_what_a_tool_was_given_and_gave(self, agent):
         agent.click("Tool.to_fahrenheit")
         agent.wait_for("Inputs\nPretty\ncelsius\n31\n", "88 degrees Fahrenheit")
+
+
+class TestTracePageOfToolCalls:
+    def test_it_shows_the_tools_that_a_language_model_calls(self, predictor):
+        predictor.click("LM.__call__")
+        predictor.wait_for("Tools\n(1)", "Is it warmer in Rome or in Oslo?", "Assistant\nTool calls\n")
+        predictor.wait_for("weather\ncity\nRome", "weather\ncity\nOslo")
 
 
 def test_the_list_of_traces_shows_tokens_and_session(browser, tracking_server, traces):
