@@ -39,8 +39,10 @@ def few_rows(tmp_path) -> Path:
     return tmp_path / "few.tsv"
 
 
-def test_the_story_is_told_to_its_end(tmp_path, few_rows, empty_store):
+def test_the_story_is_told_to_its_end(tmp_path, few_rows, empty_store, monkeypatch):
     """In a store that is there, since making one takes seconds; the command makes its own (integration)."""
+    # As in the command, which has to wait for it.
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "true")
     (tmp_path / "new").mkdir()
     shutil.copy(empty_store, tmp_path / "new" / "mlflow.db")
     progress = Counter()
