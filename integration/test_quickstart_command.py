@@ -31,6 +31,7 @@ def test_it_says_what_it_did_and_what_its_language_model_is(quickstart):
     before, after = re.search(r"(\d+)% before, (\d+)% after", finished.stdout).groups()
     assert int(after) > int(before)
     assert (folder / "mlflow-dspy-quickstart" / "mlflow.db").exists()
+    assert (folder / "mlflow-dspy-quickstart" / "artifacts").is_dir()
     assert [path.name for path in folder.iterdir()] == ["mlflow-dspy-quickstart"]
 
 

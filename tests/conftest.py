@@ -11,6 +11,8 @@ os.environ["NO_PROXY"] = "127.0.0.1"
 os.environ["OPENAI_API_KEY"] = "key-of-the-tests-0"
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import dspy
@@ -39,14 +41,24 @@ def _make_store(folder: Path) -> None:
     client.create_experiment("tests", artifact_location=(folder / "artifacts").as_uri())
 
 
+def _empty(path: Path, empty_store: Path) -> None:
+    """Make a store as it was, whoever has it open, and take away its artifacts."""
+    with closing(sqlite3.connect(empty_store)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    shutil.rmtree(path.parent / "artifacts", ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
 def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A tracking store and a working folder for one test, and defaults everywhere after it."""
-    path = tmp_path / "mlflow.db"
-    shutil.copy(empty_store, path)
+    """An empty tracking store and a working folder for one test, and defaults everywhere after it."""
+    # One path for all tests: MLflow opens a store once, and opening it takes most of the time of a short test.
+    path = empty_store.with_name("store.db")
+    _empty(path, empty_store)
     monkeypatch.setenv("MLFLOW_DSPY_SPOOL_DIR", str(tmp_path / "spool"))
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri(f"sqlite:///{path}")
+    # Nothing is on its way to the store when the next test begins, and waiting for MLflow's queue takes long.
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
     # What `mlflow.set_experiment("tests")` would set, without opening the store for it.
     monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", "1")
     # dspy 3.0 appends to the list of callbacks when it streams.

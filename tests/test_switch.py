@@ -28,9 +28,7 @@ class Searching(Teleprompter):
 
 
 @pytest.fixture(autouse=True)
-def lm(store, monkeypatch):
-    # Waiting for MLflow's queue would take most of the time of these tests.
-    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
+def lm(store):
     mlflow.tracing.reset()
     dspy.configure(lm=scripted_lm({"answer": "a"}))
     yield

@@ -1,8 +1,6 @@
 """Whoever made a folder, the environment decides what of it is run; what is refused has touched nothing."""
 
-import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,61 +9,13 @@ from typing import Any
 import dspy
 import mlflow
 import pytest
-import yaml
 
 from mlflow_dspy_plugin.errors import ModelFolderError
-from mlflow_dspy_plugin.packaging.format import digests_of
 from mlflow_dspy_plugin.packaging.inspection import inspect_model
 from mlflow_dspy_plugin.packaging.load import read_folder
 from tests.needs.own_modules import written
+from tests.packaging.hostile import NEEDS, PICKLED, check_what_was_told, signed
 from tests.packaging.no_store import store  # noqa: F401
-from tests.plain.kinds import Shouting
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = "import dspy, mlflow\nmlflow.models.set_model(dspy.Predict('question -> answer'))\n"
-OWN = "import dspy\nclass Held(dspy.Module):\n    pass\n"
-GOLDEN = Path(__file__).parents[1] / "golden/core"
-NEEDS = {"data": "data", "adapter": "code", "shipped": "code", "source": "code", "script": "code"}
-PICKLED = ("pickle", "dspy", "core", "core of dspy")
-
-
-def signed(folder: Path, document: Any, **section: Any) -> None:
-    """Write plain data, with the digest that it has."""
-    data = document if isinstance(document, bytes) else json.dumps(document).encode()
-    (folder / "data/program.json").write_bytes(data)
-    model = yaml.safe_load((folder / "MLmodel").read_text())
-    model["flavors"]["dspy"].update({"digests": digests_of(folder), **section})
-    (folder / "MLmodel").write_text(yaml.safe_dump(model))
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    """A model of each kind."""
-    root = tmp_path_factory.mktemp("models")
-    program = dspy.Predict("question -> answer")
-    with_adapter = dspy.Predict("question -> answer")
-    with_adapter.adapter = Shouting()
-    (root / "script.py").write_text(SCRIPT)
-    own = written(root / "own", {"hostile_helper.py": OWN})
-    plain = {"infer_code_paths": False, "pip_requirements": []}
-    for name, model, options in [
-        ("data", program, {}),
-        ("adapter", with_adapter, {}),
-        ("shipped", program, {"code_paths": [str(own / "hostile_helper.py")]}),
-        ("script", str(root / "script.py"), {}),
-        ("pickle", program, {"serialization_format": "cloudpickle"}),
-        ("dspy", program, {"use_dspy_model_save": True}),
-        ("source", program, {}),
-    ]:
-        mlflow.dspy.save_model(model, root / name, **plain, **options)
-    # As a program of `__main__` is saved.
-    source = {"name": "Held", "source": OWN.partition("\n")[2], "future_annotations": False}
-    value = {"name": "dspy", "value": {"$": "module", "name": "dspy", "submodules": []}}
-    held = {"$": "object", "class": ":Held", "state": {}}
-    signed(root / "source", {"definitions": [value, source], "program": held, "settings": {}})
-    for name, golden in [("core", "pickle"), ("core of dspy", "dspy")]:
-        shutil.copytree(GOLDEN / f"3.4.1-{golden}", root / name)
-    return {name: root / name for name in (*NEEDS, *PICKLED)}
 
 
 @pytest.mark.parametrize("trusted", ["data", "code", "pickle", " CODE ", ""])
@@ -106,43 +56,19 @@ def test_where_pickles_are_forbidden_plain_data_and_code_load(folders, monkeypat
             mlflow.dspy.load_model(str(folders[name]))
 
 
-INSPECT = """
-import json, sys
-from pathlib import Path
-import mlflow.dspy, dspy
-from mlflow_dspy_plugin.packaging.inspection import inspect_model
-before, told = set(sys.modules), {}
-for folder in sys.argv[1:]:
+def told_of(folder: Path) -> tuple[str, list[str]]:
     try:
-        report = inspect_model(folder)
-        told[Path(folder).name] = [report.kind, sorted(report.names)]
-    except mlflow.MlflowException as error:
-        told[Path(folder).name] = [type(error).__name__, []]
-new = {name.split(".")[0] for name in set(sys.modules) - before}
-print("TOLD" + json.dumps([told, sorted(new - set(sys.stdlib_module_names) - {"mlflow", "mlflow_dspy_plugin"})]))
-"""
+        report = inspect_model(str(folder))
+    except ModelFolderError as error:
+        return type(error).__name__, []
+    return report.kind, list(report.names)
 
 
-def test_looking_at_models_imports_nothing_of_theirs(folders, tmp_path):
-    hostile = tmp_path / "hostile"
-    shutil.copytree(folders["shipped"], hostile)
-    held = {"$": "object", "class": "hostile_helper:Held", "state": {}}
-    signed(hostile, {"definitions": [], "program": held, "settings": {}})
-    refused = tmp_path / "refused"
-    shutil.copytree(folders["data"], refused)
-    signed(refused, {"definitions": [], "program": {"$": "function", "path": "os:system"}, "settings": {}})
-    command = [sys.executable, "-c", INSPECT, *map(str, folders.values()), str(hostile), str(refused)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    told, imported = json.loads(done.stdout.partition("TOLD")[2])
-    assert imported == []
-    assert {name: kind for name, (kind, _) in told.items()} == {
-        **NEEDS,
-        **dict.fromkeys(PICKLED, "pickle"),
-        "hostile": "code",
-        "refused": "ModelFolderError",
-    }
-    assert told["hostile"][1] == ["hostile_helper:Held"]
-    assert "tests.plain.kinds:Shouting" in told["adapter"][1]
+def test_looking_at_models_imports_nothing_of_theirs(strangers):
+    """Nor of what they name where that is not imported yet: `integration/test_inspection.py`."""
+    modules, path = set(sys.modules), list(sys.path)
+    check_what_was_told({name: told_of(folder) for name, folder in strangers.items()})
+    assert (set(sys.modules), sys.path) == (modules, path)
 
 
 def test_a_class_that_the_model_ships_is_no_part_of_a_program_by_that_alone(folders, tmp_path, monkeypatch):
