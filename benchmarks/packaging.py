@@ -4,10 +4,8 @@ Run it as a module, `python -m benchmarks.packaging`, from the root of the check
 """
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -15,10 +13,10 @@ import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import headline, ratio, summary, surroundings, table
 from benchmarks.packaging_child import LATER_CALLS
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.script import chat_text
@@ -130,30 +128,13 @@ def measure_loading(bench: Bench, flavor: str, api: str, figures: Figures) -> No
     figures[f"{api}.load_model, warm: s"][flavor] += loaded["warm"]
 
 
-def table(figures: Figures) -> str:
-    """The figures as text: medians, with the lowest and the highest in brackets."""
-    rows = [("", *FLAVORS, "ratio", "goal")]
+def rows(figures: Figures) -> list[tuple[str, ...]]:
+    """The figures as a table: medians, with the lowest and the highest in brackets."""
+    found = [("", *FLAVORS, "ratio", "goal")]
     for name, goal in MEASURES.items():
         ours, theirs = (statistics.median(figures[name][flavor]) for flavor in FLAVORS)
-        ratio = f"{ours / theirs:.2f}" if theirs else "-"
-        rows.append((name, *(summary(figures[name][flavor]) for flavor in FLAVORS), ratio, goal))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def summary(values: list[float]) -> str:
-    """A median with its spread."""
-    shown = [f"{value:.0f}" if float(value).is_integer() else f"{value:.3f}" for value in sorted(values)]
-    median = statistics.median(values)
-    text = f"{median:.0f}" if float(median).is_integer() else f"{median:.3f}"
-    return text if shown[0] == shown[-1] else f"{text} [{shown[0]} .. {shown[-1]}]"
-
-
-def surroundings(repeat: int) -> dict[str, Any]:
-    """What the figures depend on."""
-    versions = {name: version(name) for name in ("mlflow", "dspy", "mlflow-dspy-plugin")}
-    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return {"date": date, "python": platform.python_version(), **versions, "cores": os.cpu_count(), "repeat": repeat}
+        found.append((name, *(summary(figures[name][flavor]) for flavor in FLAVORS), ratio(ours, theirs), goal))
+    return found
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -162,9 +143,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeat", type=int, default=5, help="processes of each kind for each flavor")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all figures")
     given = parser.parse_args(arguments)
-    about, figures = surroundings(given.repeat), measure(given.repeat)
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
-    print(table(figures))
+    about, figures = surroundings(repeat=given.repeat), measure(given.repeat)
+    print(headline(about))
+    print(table(rows(figures)))
     if given.json:
         given.json.write_text(json.dumps({**about, "figures": figures}, indent=2), encoding="utf-8")
 

@@ -65,6 +65,11 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        """Its number, and that of its group and session."""
+        return self._popen.pid
+
+    @property
     def stdout(self) -> str:
         """What it has written to its standard output until now."""
         return self._out.read_text(errors="replace")

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from benchmarks.tracing.contenders import CONTENDERS
 from integration.conftest import ROOT
 from integration.processes import PYTHON, run
 
@@ -21,3 +24,67 @@ def test_the_packaging_benchmark_measures_both_flavors(tmp_path, environment):
     calls = figures.pop("log_model: LM calls")
     assert calls["plugin"] == [0] and min(calls["mlflow"]) > 0
     assert all(value > 0 for by_flavor in figures.values() for values in by_flavor.values() for value in values)
+
+
+@pytest.fixture(scope="module")
+def tracing(tmp_path_factory, environment):
+    """What the tracing benchmark prints and writes, in its short form."""
+    folder = tmp_path_factory.mktemp("tracing")
+    command = [PYTHON, "-m", "benchmarks.tracing", "--quick", "--json", folder / "figures.json"]
+    finished = run(command, folder / "run", seconds=900, environment=environment, cwd=ROOT)
+    return finished.stdout, json.loads((folder / "figures.json").read_text())
+
+
+def test_the_tracing_benchmark_says_what_was_measured_and_prints_each_table(tracing):
+    printed, written = tracing
+    assert {"date", "python", "mlflow", "dspy", "mlflow-dspy-plugin", "cores", "repeat", "rounds"} <= set(written)
+    assert {what: set(by_store) for what, by_store in written["figures"].items()} == {
+        "caller": {"server"},
+        "contention": {"sqlite", "server"},
+        "disabled": {"sqlite"},
+        "export": {"sqlite", "server"},
+        "burst": {"sqlite", "server"},
+        "memory": {"discard"},
+    }
+    for by_store in written["figures"].values():
+        for measured in by_store.values():
+            head, *rows = measured["table"]
+            assert all(len(row) == len(head) and row[0] in printed for row in rows)
+
+
+@pytest.mark.parametrize("what", ["caller", "contention", "export"])
+def test_contenders_that_trace_leave_whole_traces_of_eleven_spans(tracing, what):
+    for store, measured in tracing[1]["figures"][what].items():
+        by_name = measured["contenders"]
+        assert {"none", "floor", "plugin", "mlflow"} <= set(by_name)
+        assert ("openinference" in by_name) == (store == "server" and CONTENDERS["openinference"].installed)
+        for name, turns in by_name.items():
+            assert turns["lost"] == 0, (store, name)
+            assert turns["spans"] == (0 if name in ("none", "callback") else 11), (store, name)
+            assert len(turns["rounds"]) == 2 and len(turns["first"]) == 1
+            assert all(turn["wall"] > 0 and turn["cpu"] > 0 and turn["process"] > 0 for turn in turns["rounds"])
+        assert (by_name["plugin"]["rounds"][0]["server"] > 0) == (store == "server")
+
+
+def test_the_ways_to_trace_nothing_leave_no_traces(tracing):
+    by_name = tracing[1]["figures"]["disabled"]["sqlite"]["contenders"]
+    assert set(by_name) == {"none", "installed", "autolog-off", "tracing-off", "mlflow-tracing-off"}
+    assert all(turns["spans"] == 0 and len(turns["rounds"]) == 2 for turns in by_name.values())
+
+
+def test_a_short_burst_arrives_once_by_every_way(tracing):
+    for measured in tracing[1]["figures"]["burst"].values():
+        assert len(measured["contenders"]) == 4
+        for name, figures in measured["contenders"].items():
+            assert figures["missing"] == figures["doubled"] == 0, name
+            assert figures["stored after the next process"] == 40
+            assert figures["peak: MB"] > 0
+
+
+def test_memory_is_looked_at_while_the_traces_are_taken(tracing):
+    by_name = tracing[1]["figures"]["memory"]["discard"]["contenders"]
+    assert set(by_name) == {"none", "plugin", "mlflow"}
+    for name, figures in by_name.items():
+        assert figures["calls"] == [0, 50, 100, 150, 200]
+        assert len(figures["rss"]) == 5 and min(figures["rss"]) > 0
+        assert figures["stored"] == (0 if name == "none" else figures["made"])

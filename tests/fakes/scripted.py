@@ -53,7 +53,8 @@ class ScriptedEngine:
     def complete(self, request: lm15.Request) -> lm15.Response:
         """Answer one request."""
         answer = self.script.next(request_messages(request))
-        time.sleep(answer.latency)
+        if answer.latency:  # Sleeping for no time at all hands the processor to whoever waits for it.
+            time.sleep(answer.latency)
         return engine_response(answer, request)
 
     def stream(self, request: lm15.Request) -> Iterator[Any]:
@@ -132,7 +133,8 @@ class ScriptedLM(dspy.LM):
 
     def _complete(self, request: dict[str, Any], **_: Any) -> litellm.ModelResponse:
         answers = self._answers(request)
-        time.sleep(max(answer.latency for answer in answers))
+        if latency := max(answer.latency for answer in answers):
+            time.sleep(latency)
         response = litellm_response(answers, request)
         if (stream := dspy.settings.send_stream) is not None:
             for chunk in litellm_chunks(response):
