@@ -130,8 +130,7 @@ flush()
 print("first", flush=True)
 while not Path({str(done)!r}).exists():
     call(5)
-    time.sleep(0.05)
-    calls = figures()
+    time.sleep(0.5)
 Path({str(done)!r}).unlink()
 flush()
 report(figures().written)
@@ -169,7 +168,6 @@ def test_what_a_killed_program_has_kept_is_sent_by_the_next(place, spool, tmp_pa
     script = place / "killed.py"
     script.write_text(f"{PROGRAM}\ncall(30)\nflush()\nprint('kept', flush=True)\ntime.sleep(600)")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri}
-    environment["MLFLOW_EXPERIMENT_ID"] = "0"
     with subprocess.Popen([sys.executable, str(script)], cwd=place, env=environment, stdout=subprocess.PIPE) as killed:
         assert killed.stdout.readline() == b"kept\n"
         killed.send_signal(signal.SIGKILL)
@@ -191,9 +189,8 @@ def test_an_end_waits_no_longer_than_is_set_for_a_server_that_hangs(hangs, place
                 hang.wait()
 
         server.refuse = refuse
-        variables = {"MLFLOW_EXPERIMENT_ID": "0", "MLFLOW_DSPY_EXIT_TIMEOUT": "2"}
         try:
-            run(place, f"{PROGRAM}\ncall(10)\nreport(None)", server.uri, **variables)
+            run(place, f"{PROGRAM}\ncall(10)\nreport(None)", server.uri, MLFLOW_DSPY_EXIT_TIMEOUT="2")
         finally:
             hang.set()
     assert lines(spool) == 10
@@ -220,7 +217,7 @@ report(None)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_forked_processes_write_their_own_traces_and_nobody_else_s(place, spool, tmp_path):
     with tracking_server(tmp_path / "artifacts") as server:
-        run(place, PROGRAM + FORKED, server.uri, MLFLOW_EXPERIMENT_ID="0")
+        run(place, PROGRAM + FORKED, server.uri)
         assert len(server.started) == 5 + 2 + 3 + 1
         # The first of a process may be asked about twice; none is written by two processes.
         assert set(server.started.values()) == {1}
