@@ -10,6 +10,7 @@ import contextvars
 import importlib
 import importlib.util
 import json
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from mlflow.tracing.utils import encode_span_id
 from mlflow.tracing.utils.processor import apply_span_processors
 from opentelemetry import trace as _otel
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 _ATTACHMENTS = "mlflow.tracing.attachments"
 INPUTS = SpanAttributeKey.INPUTS
@@ -238,6 +240,18 @@ def _set_type(otel_span: Any, span_type: str) -> None:
     otel_span.set_attributes(attributes)
 
 
+class _IdGenerator(IdGenerator):
+    """OpenTelemetry's own takes its numbers from the `random` module, and so changes what a seeded program does."""
+
+    _random = random.SystemRandom()
+
+    def generate_span_id(self) -> int:
+        return self._random.getrandbits(64) or self.generate_span_id()
+
+    def generate_trace_id(self) -> int:
+        return self._random.getrandbits(128) or self.generate_trace_id()
+
+
 # The tracer provider of the last span, and its tracer: making one takes longer than opening a span.
 _known: tuple[Any, Any] = (None, None)
 # Called with each tracer provider that comes into use.
@@ -259,6 +273,7 @@ def _tracer() -> Any:
     provider, tracer = _known
     if provider is None or provider is not current_provider():
         tracer = _provider._get_tracer(SCOPE)
+        tracer.id_generator = _IdGenerator()
         provider = current_provider()
         for adopt in _watchers:
             adopt(provider)

@@ -25,6 +25,10 @@ _SILENCED = "silenced"
 HOLD = "hold"
 
 
+# Numbers of its own: those of the `random` module are the program's, which may have seeded it.
+_random = random.Random()
+
+
 @dataclass(eq=False)
 class Call:
     """A call that is under way.
@@ -163,7 +167,7 @@ class Calls:
             span_seam.close_span(call.span, failed=exception is not None)
 
     def _sampled(self, opening: Opening, parent: LiveSpan | None) -> Any:
-        if parent is None and self._ratio is not None and random.random() >= self._ratio:
+        if parent is None and self._ratio is not None and _random.random() >= self._ratio:
             return span_seam.DROPPED
         return span_seam.open_span(opening.name, opening.type, parent)
 

@@ -10,6 +10,7 @@ from typing import Any
 from mlflow.entities import SpanEvent, SpanType
 from mlflow.tracing.constant import SpanAttributeKey
 
+from mlflow_dspy_plugin.redaction import redact_named
 from mlflow_dspy_plugin.seams.lm_calls import Attempt
 from mlflow_dspy_plugin.seams.lm_shapes import (
     Answer,
@@ -29,6 +30,8 @@ from mlflow_dspy_plugin.tracing.spans import Opening
 _FORMAT = "openai"
 # Parameters that are as long as messages stand in the inputs only.
 _LONG_PARAMETERS = {"tools", "functions", "response_format", "prompt_cache"}
+# Where it is sent to is no part of what is sent: an attribute says it.
+_ADDRESSES = {"api_base", "base_url"}
 _CUT_SHORT = "length"
 _MILLISECOND = 1_000_000
 # No more events than this, however many chunks a stream has.
@@ -113,7 +116,7 @@ def opening(lm: Any, inputs: Mapping[str, Any], call: LMCall) -> Opening:
     model_type = getattr(lm, "model_type", None)
     short = {key: value for key, value in parameters_of(lm, inputs).items() if key not in _LONG_PARAMETERS}
     attributes = {
-        **short,
+        **redact_named(short),
         "model": model,
         "model_type": model_type,
         "cache": (inputs.get("kwargs") or {}).get("cache", getattr(lm, "cache", None)),
@@ -128,7 +131,7 @@ def opening(lm: Any, inputs: Mapping[str, Any], call: LMCall) -> Opening:
 
 def request(lm: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of the span: OpenAI's chat form of what is asked, whatever the API of the model."""
-    parameters = parameters_of(lm, inputs)
+    parameters = {key: value for key, value in parameters_of(lm, inputs).items() if key not in _ADDRESSES}
     if "response_format" in parameters:
         parameters["response_format"] = schema_of(parameters["response_format"])
     return {"messages": messages.conversation(messages_of(inputs)), **parameters}

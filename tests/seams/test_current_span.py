@@ -11,6 +11,7 @@ import pytest
 from mlflow.entities import Span
 
 from mlflow_dspy_plugin.seams.current_span import CurrentSpan
+from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.seams.spans import close_span, current_span, enter_span, is_live, leave_span, open_span
 from mlflow_dspy_plugin.seams.threads import carry_into_threads
 from tests.tracing.logs import warnings_logged
@@ -126,6 +127,8 @@ def test_what_is_done_to_the_current_span_of_a_thread_is_done_to_the_span(thread
 
 
 def is_kept(reference):
+    # A trace that has ended waits in a queue until it is written.
+    flush_traces()
     # Before MLflow 3.10 or so, caches of its own keep the last spans.
     for each in gc.get_objects():
         if isinstance(each, type(functools.cache(len))) and each.__module__ == Span.__module__:

@@ -1,8 +1,8 @@
 """Tokens and cost are on the spans of LM calls, and add up once for the trace."""
 
 import contextvars
-import importlib.util
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import dspy
@@ -265,7 +265,8 @@ def test_a_cost_that_is_no_number_is_none(cost):
     assert usage.cost_of(cost) is None
 
 
-HAS_PRICES = importlib.util.find_spec("mlflow.utils.providers") is not None
+# Older releases have no list of their own, but LiteLLM's.
+HAS_PRICES = (Path(mlflow.__file__).parent / "utils" / "model_catalog").is_dir()
 CALLED = {
     usage.MODEL: "openai/gpt-4o-mini",
     usage.PROVIDER: "openai",
