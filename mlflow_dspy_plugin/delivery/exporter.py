@@ -111,7 +111,7 @@ class _Queue:
         self._delivery = delivery
 
     def flush(self, terminate: bool = False) -> None:
-        """Wait until the traces are written; where threads are to end too, ours waits for more instead."""
+        """Wait until the traces are written; a time only where MLflow, or a user, wants the threads to end."""
         self._delivery.flush(self._delivery.limits.exit_seconds if terminate else None)
 
     def activate(self) -> None:

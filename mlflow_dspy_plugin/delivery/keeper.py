@@ -2,6 +2,8 @@
 
 import logging
 
+from mlflow.exceptions import MlflowException
+
 from mlflow_dspy_plugin.delivery.notices import Notices
 from mlflow_dspy_plugin.delivery.spool import Segment, Spool, SpoolFull
 from mlflow_dspy_plugin.names import ENV_SPOOL_DIR, ENV_SPOOL_MAX_MB
@@ -41,6 +43,8 @@ class Keeper:
         except SpoolFull:
             hint = f"Set {ENV_SPOOL_MAX_MB} higher, or see why the store takes no traces."
             self._drop("full", f"The spool {self.spool.folder} is full; newer traces are dropped. {hint}")
+        except (ValueError, TypeError, MlflowException) as error:
+            self._drop("text", f"A trace cannot be kept as text; it is dropped ({error!r}).")
         except OSError as error:
             hint = f"Set {ENV_SPOOL_DIR} to a folder that can be written."
             self._drop("disk", f"The spool {self.spool.folder} cannot be written ({error}); traces are dropped. {hint}")

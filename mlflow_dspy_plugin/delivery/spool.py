@@ -40,11 +40,6 @@ class Segment:
             file.seek(self.done)
             return [line for line in itertools.islice(file, count) if line.endswith(b"\n")]
 
-    def advance(self, lines: list[bytes]) -> None:
-        """Go on behind these lines."""
-        self.done += sum(map(len, lines))
-        self.lines -= len(lines)
-
 
 class Spool:
     """The spool for one store, as this process uses it.
@@ -53,6 +48,10 @@ class Spool:
         folder: Where it is; it is made with the first line.
         max_bytes: The size of all files in it, of other processes too, above which it takes no more.
         segment_bytes: The size at which a file is closed.
+
+    Attributes:
+        came: How many lines have come to this process: those that it wrote, and those that it claimed.
+        left: How many of them have been dealt with.
     """
 
     def __init__(self, folder: Path, max_bytes: int, segment_bytes: int) -> None:
@@ -75,6 +74,7 @@ class Spool:
         self._path: Path | None = None
         self._lines = self._written = self._count = 0
         self._others_bytes = 0
+        self.came = self.left = 0
 
     def append(self, line: bytes) -> None:
         """Write a line.
@@ -90,6 +90,7 @@ class Spool:
             if self._others_bytes + self._written + len(line) > self._max_bytes:
                 raise SpoolFull
             self._write(line)
+            self.came += 1
             self._lines += 1
             self._written += len(line)
             if self._written >= self._segment_bytes:
@@ -102,14 +103,14 @@ class Spool:
                 self._close_file()
             return self._closed[0] if self._closed else None
 
-    def discard(self, segment: Segment) -> None:
-        """Delete a file that has been dealt with."""
+    def advance(self, segment: Segment, lines: list[bytes]) -> None:
+        """Go on behind these lines of a file, and delete it where they were the last."""
         with self._lock:
-            self._closed.remove(segment)
-            segment.path.unlink(missing_ok=True)
-            self._others_bytes = self.size()
-            if segment.owner != self._name and not any(each.owner == segment.owner for each in self._closed):
-                self._release(segment.owner)
+            segment.done += sum(map(len, lines))
+            segment.lines -= len(lines)
+            self.left += len(lines)
+            if not segment.lines:
+                self._discard(segment)
 
     def claim_orphans(self) -> None:
         """Take over the files of processes that live no more."""
@@ -122,8 +123,7 @@ class Spool:
     @property
     def lines(self) -> int:
         """How many lines this process has yet to deal with."""
-        with self._lock:
-            return self._lines + sum(segment.lines for segment in self._closed)
+        return self.came - self.left
 
     def size(self) -> int:
         """The bytes of all files in it."""
@@ -135,9 +135,17 @@ class Spool:
             if self._file is not None:
                 self._close_file()
             self._closed.clear()
+            self.came = self.left = 0
             for owner in list(self._locks):
                 self._release(owner)
             self._name = None
+
+    def _discard(self, segment: Segment) -> None:
+        self._closed.remove(segment)
+        segment.path.unlink(missing_ok=True)
+        self._others_bytes = self.size()
+        if segment.owner != self._name and not any(each.owner == segment.owner for each in self._closed):
+            self._release(segment.owner)
 
     def _claim(self, owner: str) -> None:
         lock = lock_file(self.folder / f"{owner}{SPOOL_OWNER}")
@@ -145,7 +153,12 @@ class Spool:
             return
         self._locks[owner] = lock
         found = sorted(self.folder.glob(f"{owner}-*{SPOOL_SEGMENT}"))
-        self._closed += [Segment(path, owner) for path in found]
+        for segment in [Segment(path, owner) for path in found]:
+            self._closed.append(segment)
+            self.came += segment.lines
+            if not segment.lines:
+                # Not even the first line was finished.
+                self._discard(segment)
         if not found:
             self._release(owner)
 

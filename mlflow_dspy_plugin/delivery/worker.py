@@ -44,6 +44,8 @@ class Delivery:
         self._waiting: deque[tuple[Ended, int]] = deque()
         self._characters = 0
         self._writing: list[Ended] = []
+        # How many traces have come into memory, and how many have left the hands of the thread.
+        self._came = self._left = 0
         self._errands: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._hurried = 0
@@ -77,6 +79,7 @@ class Delivery:
             if self._thread is not None and not (self._closed or self._is_full(size)):
                 self._waiting.append((trace, size))
                 self._characters += size
+                self._came += 1
                 if len(self._waiting) in (1, self.limits.batch_traces):
                     self._changed.notify_all()
                 return
@@ -96,7 +99,7 @@ class Delivery:
             self._changed.notify_all()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all traces are written, or are kept because the store does not take them.
+        """Wait until the traces so far are written, or are kept because the store does not take them.
 
         Returns:
             Whether that was within the time.
@@ -108,7 +111,9 @@ class Delivery:
             self._hurried += 1
             self._changed.notify_all()
             try:
-                return self.start() and self._changed.wait_for(self._is_done, timeout)
+                # Under load there would always be another one.
+                came, kept = self._came, self._keeper.spool.came
+                return self.start() and self._changed.wait_for(lambda: self._is_done(came, kept), timeout)
             finally:
                 self._hurried -= 1
 
@@ -147,12 +152,13 @@ class Delivery:
         limits = self.limits
         return count >= limits.waiting_traces or (count > 0 and self._characters + size > limits.waiting_characters)
 
-    def _is_done(self) -> bool:
-        """Whether all is written, or is kept because the store does not take it."""
-        idle = not (self._waiting or self._writing or self._errands)
+    def _is_done(self, came: int, kept: int) -> bool:
+        """Whether the first traces in memory and on disk are written, or kept because the store does not take them."""
         if self._thread is None:
             return True
-        return idle and (self._outage.refusal is not None or self._keeper.spool.lines == 0)
+        spool = self._keeper.spool
+        sent = self._outage.refusal is not None or spool.left >= kept or not spool.lines
+        return self._left >= came and not self._errands and sent
 
     def _has_work(self) -> bool:
         spooled = self._keeper.spool.lines > 0 and self._outage.is_due
@@ -196,12 +202,10 @@ class Delivery:
             if batch := self._take(self.limits.batch_traces):
                 self._finish(batch)
                 self._keep(self._try(batch))
-            if self._outage.is_due and len(self._waiting) < self.limits.batch_traces:
+            if self._outage.is_due and (self._hurried or len(self._waiting) < self.limits.batch_traces):
                 self._write_spooled()
         finally:
-            with self._changed:
-                self._writing = []
-                self._changed.notify_all()
+            self._hold([])
 
     def _do_errands(self) -> None:
         while self._errands:
@@ -245,8 +249,15 @@ class Delivery:
         with self._changed:
             taken = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
             self._characters -= sum(size for _, size in taken)
-            self._writing = [trace for trace, _ in taken]
-            return self._writing
+            return self._hold([trace for trace, _ in taken])
+
+    def _hold(self, traces: list[Ended]) -> list[Ended]:
+        """Have these traces in hand, and no longer those before."""
+        with self._changed:
+            self._left += len(self._writing)
+            self._writing = traces
+            self._changed.notify_all()
+        return traces
 
     def _write_spooled(self) -> None:
         """Write one batch of what is on disk."""
@@ -259,9 +270,7 @@ class Delivery:
             # Nothing is gained by writing all of it anew.
             return
         self._keep(left)
-        segment.advance(lines)
-        if not segment.lines:
-            self._keeper.spool.discard(segment)
+        self._keeper.spool.advance(segment, lines)
 
     def _try(self, batch: Sequence[Ended]) -> list[Ended]:
         """Write traces to the store; those that have to be kept."""

@@ -133,3 +133,24 @@ def test_traces_of_an_evaluation_are_stored_at_once_and_known_by_its_request(ins
         trace_id = trace_of("root", "child")
         assert stored_in(store) == [trace_id]
     assert mlflow.get_trace("row-1").info.trace_id == trace_id
+
+
+def test_flushing_does_not_wait_for_what_comes_later(install, server):
+    install()
+    trace_of("first")
+    ended = threading.Event()
+
+    def keep_going():
+        while not ended.is_set():
+            trace_of("root")
+            ended.wait(0.005)
+
+    threads = [threading.Thread(target=keep_going) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert adoption.flush(60)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
