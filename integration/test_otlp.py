@@ -6,9 +6,10 @@ import mlflow
 import pytest
 
 from tests.fakes.openai_server import OpenAIServer, Reply, Usage
-from tests.fakes.otlp_receiver import OtlpReceiver
+from tests.fakes.otlp_receiver import OtlpReceiver, needs_exporter
 from tests.fakes.script import chat_text
 
+pytestmark = needs_exporter
 CANARY = "sk-otlp-canary-0b9d4e7f21c35a68"
 STEPS = [
     {"next_thought": "look", "next_tool_name": "look_up", "next_tool_args": '{"term": "honey"}'},

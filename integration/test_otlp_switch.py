@@ -5,9 +5,10 @@ import mlflow
 import pytest
 
 from mlflow_dspy_plugin.seams.spans import current_provider
-from tests.fakes.otlp_receiver import OtlpReceiver
+from tests.fakes.otlp_receiver import OtlpReceiver, needs_exporter
 from tests.fakes.scripted import scripted_lm
 
+pytestmark = needs_exporter
 QUESTION, ANSWER = "question-canary-5b1f", "answer-canary-77ae"
 
 

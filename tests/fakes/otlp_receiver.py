@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import gzip
+import os
 import threading
 import zlib
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-__all__ = ["OtlpReceiver", "ReceivedSpan"]
+__all__ = ["OtlpReceiver", "ReceivedSpan", "needs_exporter"]
+
+try:
+    import opentelemetry.exporter.otlp.proto.http  # noqa: F401
+except ModuleNotFoundError:
+    _HAS_EXPORTER = False
+else:
+    _HAS_EXPORTER = True
+# Where all has to be there, a test that finds it missing fails.
+needs_exporter = pytest.mark.skipif(
+    not _HAS_EXPORTER and os.environ.get("CI") != "true",
+    reason="MLflow sends traces to OpenTelemetry by a package: pip install opentelemetry-exporter-otlp-proto-http",
+)
 
 _DECODERS = {"gzip": gzip.decompress, "deflate": zlib.decompress, "identity": bytes}
 
