@@ -5,9 +5,14 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-# The cost of a call that nobody has a price for. MLflow's store else looks it up itself by importing LiteLLM, for
-# seconds. It takes an empty mapping for a cost of nought, and fails on any other JSON; it passes by what is no JSON.
-UNPRICED = ""
+from mlflow.entities import Span
+from mlflow.tracing.constant import SpanAttributeKey
+
+from mlflow_dspy_plugin.seams.ended_traces import add_attribute
+
+_USAGE, _COST = SpanAttributeKey.CHAT_USAGE, "mlflow.llm.cost"
+# It takes an empty mapping for a cost of nought, and fails on any other JSON; it passes by what is no JSON.
+_UNPRICED = ""
 # MLflow's name of the tokens -> its name of their price; the rest of the input has the first price.
 _RATES = {
     "cache_read_input_tokens": "cache_read_input_token_cost",
@@ -36,3 +41,14 @@ def _rates_of(model: str | None, provider: str | None) -> Mapping[str, Any] | No
         return None
     read = getattr(importlib.import_module("mlflow.utils.providers"), "_load_bundled_provider", None)
     return read(provider.lower()).get(model.removeprefix(f"{provider}/")) if read is not None else None
+
+
+def keep_unpriced(span: Span) -> None:
+    """Have a store in this process not look for the cost of a call that nobody has a price for.
+
+    It would import LiteLLM, for seconds. A server is to find no cost at all: it does that by itself,
+    and what is no JSON fails on the way there.
+    """
+    attributes = span._span.attributes or {}
+    if attributes.get(_USAGE) and not attributes.get(_COST):
+        add_attribute(span, _COST, _UNPRICED)

@@ -20,6 +20,7 @@ from mlflow.tracing.utils import add_size_stats_to_trace_metadata
 from mlflow.utils.rest_utils import http_request
 
 from mlflow_dspy_plugin.seams.ended_traces import Ended, attachments_of
+from mlflow_dspy_plugin.seams.prices import keep_unpriced
 
 # Releases before write the spans to a file as well, and read them from there.
 _SPANS_MAY_STAND_IN_THE_STORE = hasattr(MlflowV3SpanExporter, "_should_log_spans_to_artifacts")
@@ -77,11 +78,15 @@ class TraceStore:
         """Its tracking URI."""
         return self._client.tracking_uri
 
+    @property
+    def _is_a_server(self) -> bool:
+        return hasattr(self._client.store, "get_host_creds")
+
     def probe(self) -> Refusal | None:
         """Ask a server whether it is there, without MLflow's minutes of retries."""
-        store = self._client.store
-        if not hasattr(store, "get_host_creds"):
+        if not self._is_a_server:
             return None
+        store = self._client.store
         try:
             options = {"max_retries": 0, "timeout": _PROBE_SECONDS, "raise_on_status": False}
             status = http_request(store.get_host_creds(), "/health", "GET", **options).status_code
@@ -181,6 +186,9 @@ class TraceStore:
 
     def _log_spans(self, traces: Sequence[Ended]) -> None:
         spans = [span for trace in traces for span in trace.whole().data.spans]
+        if not self._is_a_server:
+            for span in spans:
+                keep_unpriced(span)
         try:
             self._client.log_spans(traces[0].experiment_id, spans)
             self._takes_spans = True

@@ -5,7 +5,6 @@ import json
 from mlflow.entities import Span, Trace
 
 from mlflow_dspy_plugin.seams.ended_traces import add_attribute
-from mlflow_dspy_plugin.seams.prices import UNPRICED
 from mlflow_dspy_plugin.tracing import usage
 
 _PRICED_BY = (usage.USAGE, usage.COST, usage.PROVIDER, usage.MODEL, usage.RESPONSE_MODEL)
@@ -25,5 +24,3 @@ def _price(span: Span) -> None:
     cost = usage.price({key: span.get_attribute(key) for key in _PRICED_BY})
     if cost is not None:
         add_attribute(span, usage.COST, json.dumps(cost))
-    elif not span.get_attribute(usage.COST):
-        add_attribute(span, usage.COST, UNPRICED)
