@@ -131,7 +131,7 @@ def is_kept(reference):
     flush_traces()
     # Before MLflow 3.10 or so, caches of its own keep the last spans.
     for each in gc.get_objects():
-        if isinstance(each, type(functools.cache(len))) and each.__module__ == Span.__module__:
+        if type(each) is type(functools.cache(len)) and each.__module__ == Span.__module__:
             each.cache_clear()
     gc.collect()
     return reference() is not None

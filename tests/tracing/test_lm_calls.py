@@ -1,6 +1,7 @@
 """The span of an LM call tells what was asked, what came back, by whom and how: for every kind of LM, in every mode."""
 
 import asyncio
+import importlib.util
 from types import SimpleNamespace
 
 import dspy
@@ -81,6 +82,8 @@ KINDS = {"chat": ({}, SpanType.CHAT_MODEL), "text": ({"model_type": "text"}, Spa
 if HAS_ENGINES:
     KINDS["responses"] = ({"model_type": "responses"}, SpanType.LLM)
     KINDS["chat by LiteLLM"] = ({"engine": "litellm"}, SpanType.CHAT_MODEL)
+# LiteLLM imports it for this API, and does not require it.
+if HAS_ENGINES and importlib.util.find_spec("mcp") is not None:
     KINDS["responses by LiteLLM"] = ({"engine": "litellm", "model_type": "responses"}, SpanType.LLM)
 
 
