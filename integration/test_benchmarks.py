@@ -1,6 +1,7 @@
 """The benchmarks run, and measure what they say; how fast anything is, is not tested."""
 
 import json
+import os
 
 import pytest
 
@@ -28,7 +29,12 @@ def test_the_packaging_benchmark_measures_both_flavors(tmp_path, environment):
 
 @pytest.fixture(scope="module")
 def tracing(tmp_path_factory, environment):
-    """What the tracing benchmark prints and writes, in its short form."""
+    """What the tracing benchmark prints and writes, in its short form, which takes ten minutes and more:
+
+    TRACING_BENCHMARK=1 python -m pytest integration/test_benchmarks.py
+    """
+    if "TRACING_BENCHMARK" not in os.environ:
+        pytest.skip("takes ten minutes and more; set TRACING_BENCHMARK=1")
     folder = tmp_path_factory.mktemp("tracing")
     command = [PYTHON, "-m", "benchmarks.tracing", "--quick", "--json", folder / "figures.json"]
     finished = run(command, folder / "run", seconds=900, environment=environment, cwd=ROOT)
