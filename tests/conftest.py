@@ -12,6 +12,7 @@ os.environ["OPENAI_API_KEY"] = "key-of-the-tests-0"
 
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 
+_STATUS = pytest.StashKey[int]()
 dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
 
 
@@ -81,3 +83,19 @@ def traces():
         return mlflow.search_traces(return_type="list")
 
     return read
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End at once, with all said.
+
+    Libraries leave threads that wait for servers which a test has ended; LiteLLM's destructors import while
+    Python ends, and wait for ever for a lock that such a thread has held.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _STATUS in config.stash:
+        os._exit(config.stash[_STATUS])

@@ -21,6 +21,8 @@ from mlflow_dspy_plugin.seams.trace_store import Kind, Refusal, TraceStore
 _ORPHANS_SECONDS = 60.0
 # A wait at the end of the program is told from here on.
 _TOLD_SECONDS = 1.0
+# How long the end of the program waits for a call that is under way.
+_LAST_CALL_SECONDS = 2.0
 
 Complete = Callable[[Trace], None]
 
@@ -130,10 +132,14 @@ class Delivery:
             left = [*self._writing, *(trace for trace, _ in self._waiting)]
             self._waiting.clear()
             self._changed.notify_all()
+            thread = self._thread
         self._keep(left)
         if kept := self._keeper.spool.lines:
             tell("%s traces are kept in %s until a program next traces to %s.", kept, self._folder, self._store.uri)
         self._keeper.spool.close()
+        if thread is not None and thread is not threading.current_thread():
+            # One that is cut off while it imports leaves a lock behind, for which the end of Python may wait.
+            thread.join(_LAST_CALL_SECONDS)
 
     def report(self) -> Report:
         """What has become of the traces."""
