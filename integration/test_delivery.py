@@ -104,10 +104,13 @@ def lines(spool: Path) -> int:
 def a_burst_arrives(place: Path, uri: str, spool: Path):
     call = f"{PROGRAM}\ncall({BURST}, threads=64)\nreport(figures().dropped)"
     assert run(place, call, uri) == 0
-    kept = lines(spool)
-    assert run(place, LATER, uri) == kept + 1
-    assert len(stored(uri)) == BURST + 1
-    assert lines(spool) == 0
+    # A process writes for a limited time before it ends: what is left is for the next.
+    later = 0
+    while lines(spool) or later == 0:
+        later += 1
+        assert later <= 20
+        run(place, LATER, uri)
+    assert len(stored(uri)) == BURST + later
 
 
 def test_a_burst_into_sqlite_arrives(place, spool):
