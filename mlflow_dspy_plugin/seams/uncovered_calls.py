@@ -16,6 +16,7 @@ from mlflow_dspy_plugin.seams.dspy import Watcher
 from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
 from mlflow_dspy_plugin.seams.patch import patch
 from mlflow_dspy_plugin.seams.threads import run_with, values_of
+from mlflow_dspy_plugin.seams.trace_context import TRACE_CONTEXT
 
 _INHERITED = (CurrentSpan(), HANDED_DOWN)
 # A class's method -> what the handlers of its start and its end are called, after `on_`.
@@ -50,7 +51,8 @@ def _carry_into_batches() -> Callable[[], None]:
 
     def ask(original):
         def __call__(self, input_item):
-            waiting[id(input_item)] = values_of(_INHERITED)
+            # The thread has begun in another block of `context`, perhaps: where there is none here, none holds.
+            waiting[id(input_item)] = [*values_of(_INHERITED), (TRACE_CONTEXT, TRACE_CONTEXT.get())]
             try:
                 return original(self, input_item)
             finally:
