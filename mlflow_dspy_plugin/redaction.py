@@ -308,10 +308,11 @@ def _written_forms(secret: str) -> frozenset[bytes]:
 
 
 def quoted_forms(text: str) -> set[str]:
-    """A text as it is, and quoted as in JSON, Python and URLs."""
+    """A text as it is, and quoted as in JSON, Python (as a text and as bytes) and URLs."""
     in_json = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
     in_url = {quote(text, errors="replace"), quote(text, safe="", errors="replace")}
-    return {text, repr(text)[1:-1], ascii(text)[1:-1]} | in_json | in_url
+    in_bytes = repr(text.encode(errors="replace"))[2:-1]
+    return {text, repr(text)[1:-1], ascii(text)[1:-1], in_bytes} | in_json | in_url
 
 
 def _in_base64(data: bytes) -> set[bytes]:
