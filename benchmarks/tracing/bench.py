@@ -195,6 +195,8 @@ class Bench:
             **kept,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_DISABLE_AGENT_HINT": "1",
+            # What newer releases do of themselves.
+            "MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "true",
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "DSPY_CACHEDIR": str(self.folder / "cache"),
             "HOME": str(self.folder),

@@ -4,7 +4,7 @@ from typing import Any
 
 from benchmarks.figures import ratio, with_range
 from benchmarks.tracing.bench import Bench
-from benchmarks.tracing.rounds import Round, Turns, quartiles, runnable, take_turns
+from benchmarks.tracing.rounds import Turns, added, quartiles, runnable, take_turns
 from benchmarks.tracing.sizes import Sizes
 from benchmarks.tracing.stores import Store
 
@@ -24,7 +24,7 @@ def measure(bench: Bench, store: Store, sizes: Sizes) -> dict[str, Any]:
 
 def table(turns: dict[str, Turns]) -> list[tuple[str, ...]]:
     """A row a contender: medians over the rounds, with the range of the middle half."""
-    spent = {name: {figure: quartiles(_added(turns, name, figure)) for figure in FIGURES} for name in turns}
+    spent = {name: {figure: quartiles(added(turns, name, figure)) for figure in FIGURES} for name in turns}
     return [HEAD, *(_row(name, turns[name].lost, spent) for name in turns if name != "none")]
 
 
@@ -35,12 +35,3 @@ def _row(name: str, lost: int, spent: dict[str, dict[str, Any]]) -> tuple[str, .
         for cell in (with_range(*spent[name][figure]), ratio(spent[name][figure][0], spent["mlflow"][figure][0]))
     ]
     return (name, str(lost), *cells)
-
-
-def _added(turns: dict[str, Turns], name: str, figure: str) -> list[float]:
-    pairs = zip(turns[name].rounds, turns["none"].rounds, strict=True)
-    return [1000 * (_spent(own, figure) - _spent(none, figure)) for own, none in pairs]
-
-
-def _spent(one: Round, figure: str) -> float:
-    return one.process - one.cpu if figure == "export" else getattr(one, figure)

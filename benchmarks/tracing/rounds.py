@@ -27,6 +27,11 @@ class Round:
     process: float
     server: float
 
+    @property
+    def export(self) -> float:
+        """Of the CPU of the threads that do not call."""
+        return self.process - self.cpu
+
 
 @dataclass
 class Turns:
