@@ -113,7 +113,7 @@ def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
             value = original(self, key, default)
             if key != "callbacks":
                 return value
-            others = [each for each in value or () if not isinstance(each, Watcher)]
+            others = [each for each in value if not isinstance(each, Watcher)] if value else []
             return others + [watcher for watcher in installed if watcher.listens()]
 
         return get

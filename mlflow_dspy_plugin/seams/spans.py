@@ -44,6 +44,8 @@ _SHOWN_TYPES = {
     *(SpanType.LLM, SpanType.CHAT_MODEL, SpanType.TOOL),
     *(SpanType.RETRIEVER, SpanType.AGENT, SpanType.EMBEDDING),
 }
+# Older releases have a variable of the module, and a reset leaves one in it that does nothing.
+_wrapper = getattr(_provider, "provider", None)
 # The span of this context, if it is one of this package: finding it in MLflow takes longer.
 _entered: contextvars.ContextVar[LiveSpan | None] = contextvars.ContextVar("mlflow_dspy_plugin_span", default=None)
 # No sampler that decides by the id of a trace takes this one.
@@ -62,7 +64,9 @@ DROPPED = Dropped(_otel.NonRecordingSpan(_NEVER_SAMPLED))
 
 def is_tracing_enabled() -> bool:
     """Whether MLflow's tracing is on in this process; cheaper than MLflow's own, which makes a tracer."""
-    return not isinstance(current_provider(), _otel.NoOpTracerProvider)
+    # Where MLflow has a provider of its own, asking which one holds would read the environment at every call.
+    own = getattr(_wrapper, "_isolated_tracer_provider", None)
+    return not isinstance(own or current_provider(), _otel.NoOpTracerProvider)
 
 
 def open_span(name: str, span_type: str, parent: LiveSpan | None) -> LiveSpan | Dropped | None:
@@ -283,8 +287,6 @@ def _tracer() -> Any:
 
 def current_provider() -> Any:
     """MLflow's tracer provider; None before the first span, and after a reset."""
-    # A variable of the module in older releases, where a reset leaves one that does nothing.
-    wrapper = getattr(_provider, "provider", None)
-    if wrapper is not None:
-        return wrapper.get()
+    if _wrapper is not None:
+        return _wrapper.get()
     return _provider._MLFLOW_TRACER_PROVIDER if _provider._MLFLOW_TRACER_PROVIDER_INITIALIZED.done else None

@@ -1,5 +1,6 @@
 """The policy of what values become in a trace: nothing secret, nothing huge, and no text if the user wants none."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from json import encoder
@@ -16,6 +17,8 @@ from mlflow_dspy_plugin.tracing.values import Reading
 
 LONGEST_BARE_TEXT = 100_000
 _MOST_WARNINGS = 1_000
+# Of facts whose JSON is remembered.
+_LONGEST_REMEMBERED = 5_000
 
 
 def _encoder() -> Callable[[Any], str]:
@@ -85,6 +88,11 @@ class TraceContent:
 
     def fact(self, value: Any) -> str:
         """What a trace says even where it captures no content, as JSON: names, counts, parameters; no secret."""
+        # Most are said of every call anew.
+        if type(value) is str and len(value) < _LONGEST_REMEMBERED and not self._content.rules:
+            remembered = _harmless(value)
+            if remembered is not None and not self._known.may_stand_in(value):
+                return remembered
         return attempt(lambda: self._dump(value, None, capture=True), lambda error: _encode(self._lost(error)))
 
     def text(self, text: str) -> str:
@@ -150,6 +158,12 @@ class TraceContent:
         reason = type(error).__name__
         self._content.warn_once("Traces cannot show a value (%s); a placeholder stands for it.", reason)
         return f"<Unreadable: {reason}>"
+
+
+@functools.lru_cache(maxsize=1024)
+def _harmless(text: str) -> str | None:
+    """A text as JSON, if nothing in it looks like a secret."""
+    return None if may_hold_secret(text) or not _is_utf8(text) else _encode(text)
 
 
 def _is_utf8(text: str) -> bool:
