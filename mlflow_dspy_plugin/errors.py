@@ -9,6 +9,7 @@
         ├── SettingError            what was given to autolog() cannot be used
         ├── InputError              an input does not fit the program
         ├── SecretError             a secret would have reached the disk
+        ├── TrackingError           what was given to track_optimization() or compare() cannot be used
         └── ModelFolderError        a model folder is missing, damaged, foreign or too new
 """
 
@@ -52,6 +53,12 @@ class InputError(DspyPluginError):
 
 class SecretError(DspyPluginError):
     """Saving was stopped, because a secret that cannot be left out would have been written."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class TrackingError(DspyPluginError):
+    """What was given to `track_optimization` or `compare` cannot be used."""
 
     code = INVALID_PARAMETER_VALUE
 

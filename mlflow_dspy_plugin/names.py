@@ -19,6 +19,7 @@ PUBLIC_NAMES = {
     "log_model": "packaging.save",
     "save_model": "packaging.save",
     "trace_id_of": "tracing.predictions",
+    "track_optimization": "tracking.own_loops",
     "_load_pyfunc": "serving.pyfunc",
 }
 
@@ -33,6 +34,34 @@ ENV_EXIT_TIMEOUT = "MLFLOW_DSPY_EXIT_TIMEOUT"
 # Run tags.
 TAG_DSPY_VERSION = "dspy.version"
 TAG_PLUGIN_VERSION = "mlflow_dspy_plugin.version"
+TAG_RUN_KEY = "mlflow_dspy_plugin.run_key"
+TAG_OPTIMIZER = "dspy.optimizer"
+TAG_PROGRAM = "dspy.program"
+TAG_LEFT_OUT = "dspy.left_out"
+TAG_ERROR = "dspy.error"
+
+# Files of runs.
+OPTIMIZATION_FILE = "optimization.json"
+CANDIDATES_FILE = "candidates.json"
+REPORT_FILE = "report.html"
+ROWS_FILE = "rows.json"
+RESULT_TABLE_FILE = "result_table.json"
+PROGRAM_BEFORE_FILE = "program_before.json"
+MODEL_FILE = "model.json"
+BEST_MODEL_FILE = "best_model.json"
+BEST_MODEL = "best_program"
+
+# Metrics of runs.
+METRIC_EVAL = "eval"
+METRIC_SCORE = "score"
+METRIC_BEST_SCORE = "best_score"
+METRIC_BASELINE = "baseline"
+METRIC_GAIN = "gain"
+METRIC_LLM_CALLS = "llm_calls"
+METRIC_TOKENS = "tokens"
+METRIC_COST = "cost"
+METRIC_ROWS = "rows"
+METRIC_FAILURES = "failures"
 
 # Metadata of traces, and attributes of spans.
 TRACE_PROGRAM = "mlflow.dspy.program"

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import mlflow
+
 from mlflow_dspy_plugin.delivery.adoption import install_delivery
 from mlflow_dspy_plugin.errors import SettingError
 from mlflow_dspy_plugin.names import FLAVOR
+from mlflow_dspy_plugin.recording.runs import install_recording
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import lm_calls as lm_seam
+from mlflow_dspy_plugin.seams.batches import watch_batches
 from mlflow_dspy_plugin.seams.compile_events import report_compiles
 from mlflow_dspy_plugin.seams.current_span import CurrentSpan
 from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
@@ -23,8 +27,9 @@ from mlflow_dspy_plugin.tracing.completion import complete
 from mlflow_dspy_plugin.tracing.content import Content
 from mlflow_dspy_plugin.tracing.conversations import conversation_of
 from mlflow_dspy_plugin.tracing.semconv import attributes_of
-from mlflow_dspy_plugin.tracking.compile import CompileCallback
-from mlflow_dspy_plugin.tracking.evaluate import EvaluationCallback
+from mlflow_dspy_plugin.tracking.compile import MOST_RUNS, CompileCallback
+from mlflow_dspy_plugin.tracking.evaluate import EvaluationCallback, around_rows
+from mlflow_dspy_plugin.tracking.roles import Roles
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class _Config:
     redact: Any
     capture_content: bool
     sampling_ratio: float | None
+    max_candidate_runs: int
 
     def check(self) -> None:
         """Refuse what means nothing, before anything changes."""
@@ -53,6 +59,9 @@ class _Config:
             isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1
         ):
             raise SettingError(f"sampling_ratio got {ratio!r}. Give a number from 0 to 1, or None to trace all calls.")
+        most = self.max_candidate_runs
+        if not isinstance(most, int) or isinstance(most, bool) or most < 0:
+            raise SettingError(f"max_candidate_runs got {most!r}. Give a whole number from 0 on.")
 
 
 _lock = threading.Lock()
@@ -70,6 +79,7 @@ def autolog(
     redact: Any = None,
     capture_content: bool = True,
     sampling_ratio: float | None = None,
+    max_candidate_runs: int = MOST_RUNS,
 ) -> None:
     """Record what DSPy programs do in MLflow, from now on and in every thread.
 
@@ -82,9 +92,10 @@ def autolog(
             the program thousands of times; "failed-and-best" records the calls that fail, and those
             of the evaluation that has the best score.
         log_traces_from_eval: Record them inside `dspy.Evaluate` too.
-        log_compiles: Record each optimizer's `compile` as a run: its parameters, datasets and the
-            best program.
-        log_evals: Record each `dspy.Evaluate` call: the program, its score and a table of results.
+        log_compiles: Record each optimizer's `compile` as a run: its parameters, datasets, every
+            candidate with its score and cost, the best program as a model, and a report.
+        log_evals: Record each `dspy.Evaluate` call: the program, its score, a table of rows, and
+            feedback on the traces.
         disable: Record nothing, and undo what an earlier call has installed.
         silent: Give no warnings or log lines while doing so.
         redact: What is put out of sight in traces beside what is known to be secret (keys,
@@ -94,12 +105,15 @@ def autolog(
             structure: spans, names of fields, roles, parameters, tokens, cost, times.
         sampling_ratio: The part of the calls that is traced, from 0 to 1; all by default. It comes
             on top of MLflow's own (MLFLOW_TRACE_SAMPLING_RATIO).
+        max_candidate_runs: How many evaluations of a compile get a nested run of their own, where
+            `log_evals` is on; all of them are rows of the compile's table of candidates.
 
     Raises:
         SettingError: If one of these means nothing; what was set before stays.
     """
     traced = log_traces, log_traces_from_compile, log_traces_from_eval
-    config = _Config(*traced, log_compiles, log_evals, disable, silent, redact, capture_content, sampling_ratio)
+    tracked = log_compiles, log_evals, disable, silent
+    config = _Config(*traced, *tracked, redact, capture_content, sampling_ratio, max_candidate_runs)
     config.check()
     content = Content(redact, capture_content)
     with _lock:
@@ -117,13 +131,23 @@ def _install(config: _Config, content: Content) -> None:
     callbacks: list[dspy_seam.Watcher] = []
     if config.log_traces:
         callbacks.append(_install_tracing(config, content))
-    if config.log_compiles:
-        callbacks.append(CompileCallback())
-    if config.log_evals:
-        callbacks.append(EvaluationCallback())
+    if config.log_compiles or config.log_evals:
+        callbacks += _install_tracking(config)
     _installed.append(dspy_seam.install_callbacks(callbacks))
     _installed.append(report_compiles())
     _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN, TRACE_CONTEXT]))
+
+
+def _install_tracking(config: _Config) -> list[dspy_seam.Watcher]:
+    roles = Roles()
+    _installed.append(lm_seam.watch_results(roles.on_lm_result))
+    _installed.append(watch_batches(around_rows))
+    _installed.append(install_recording(mlflow.get_tracking_uri()))
+    # What an optimization is made of is told by its evaluations, whether or not others are recorded.
+    watchers = [roles, EvaluationCallback(alone=config.log_evals)]
+    if not config.log_compiles:
+        return watchers
+    return [*watchers, CompileCallback(config.max_candidate_runs if config.log_evals else 0)]
 
 
 def _install_tracing(config: _Config, content: Content) -> TracingCallback:

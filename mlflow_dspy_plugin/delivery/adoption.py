@@ -17,7 +17,8 @@ from mlflow_dspy_plugin.delivery.report import Report
 from mlflow_dspy_plugin.delivery.spool import Spool
 from mlflow_dspy_plugin.delivery.worker import Complete, Delivery
 from mlflow_dspy_plugin.seams import mlflow_export
-from mlflow_dspy_plugin.seams.trace_store import TraceStore, requests_at_once
+from mlflow_dspy_plugin.seams.refusals import requests_at_once
+from mlflow_dspy_plugin.seams.trace_store import TraceStore
 
 
 class _Adoption:

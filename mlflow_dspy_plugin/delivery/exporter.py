@@ -79,8 +79,11 @@ class Exporter(SpanExporter):
         if trace is None:
             return
         if (holding := held_by(trace.trace_id)) is not None:
-            holding.take(trace, self.delivery.put)
-            return
+            holding.take(trace, self._send)
+        else:
+            self._send(trace)
+
+    def _send(self, trace: ended_traces.Ended) -> None:
         evaluating = mlflow_export.is_evaluating()
         if not evaluating and mlflow_export.displays_traces():
             mlflow_export.display(trace.whole())

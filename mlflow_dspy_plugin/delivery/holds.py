@@ -1,10 +1,14 @@
 """Ended traces that wait for a verdict: whether they are worth writing is known only later."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from mlflow.entities import Assessment
 
 from mlflow_dspy_plugin.seams.ended_traces import Ended
 
+# Under this name code inherits what holds the traces that it begins.
+HOLD = "hold"
 # What is held is in memory; of more, the first stay.
 _MOST_HELD = 2_000
 
@@ -48,14 +52,59 @@ class Hold:
         return held
 
 
-_holds: dict[str, Hold] = {}
+class Assessed:
+    """Traces that wait for what is said of them, and are then written, or held by another for its verdict.
+
+    Args:
+        outer: What would hold them else.
+    """
+
+    def __init__(self, outer: "Hold | Assessed | None") -> None:
+        self._outer = outer
+        self._lock = threading.Lock()
+        self._held: list[tuple[Ended, Send]] | None = []
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the first of them."""
+        return self._held[0][0].trace_id if self._held else None
+
+    def take(self, trace: Ended, send: Send) -> None:
+        """Hold a trace until it is released."""
+        with self._lock:
+            if self._held is not None:
+                self._held.append((trace, send))
+                return
+        self._pass_on(trace, send)
+
+    def release(self, assessments: Sequence[Assessment], run_id: str | None) -> None:
+        """Say of the first of them what there is to say, and let all go.
+
+        Args:
+            assessments: What is said.
+            run_id: The run that they belong to.
+        """
+        with self._lock:
+            held, self._held = self._held or [], None
+        for number, (trace, send) in enumerate(held):
+            trace.assess(assessments if number == 0 else (), run_id)
+            self._pass_on(trace, send)
+
+    def _pass_on(self, trace: Ended, send: Send) -> None:
+        if self._outer is None:
+            send(trace)
+        else:
+            self._outer.take(trace, send)
 
 
-def hold(trace_id: str, by: Hold) -> None:
+_holds: dict[str, Hold | Assessed] = {}
+
+
+def hold(trace_id: str, by: Hold | Assessed) -> None:
     """Have a trace held when it ends."""
     _holds[trace_id] = by
 
 
-def held_by(trace_id: str) -> Hold | None:
+def held_by(trace_id: str) -> Hold | Assessed | None:
     """What holds a trace that has ended, if anything; asked once."""
     return _holds.pop(trace_id, None) if _holds else None

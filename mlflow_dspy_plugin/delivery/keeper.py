@@ -8,7 +8,7 @@ from mlflow_dspy_plugin.delivery.notices import Notices
 from mlflow_dspy_plugin.delivery.spool import Segment, Spool, SpoolFull
 from mlflow_dspy_plugin.names import ENV_SPOOL_DIR, ENV_SPOOL_MAX_MB
 from mlflow_dspy_plugin.seams.ended_traces import Ended, from_line, to_line
-from mlflow_dspy_plugin.seams.trace_store import Kind, Refusal
+from mlflow_dspy_plugin.seams.refusals import Kind, Refusal
 
 # How often a trace may break a store that takes others meanwhile.
 _ATTEMPTS = 3

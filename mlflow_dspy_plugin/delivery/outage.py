@@ -2,7 +2,7 @@
 
 import time
 
-from mlflow_dspy_plugin.seams.trace_store import Refusal
+from mlflow_dspy_plugin.seams.refusals import Refusal
 
 # A store that took something this recently is not asked whether it is there.
 _TRUSTED_SECONDS = 1.0

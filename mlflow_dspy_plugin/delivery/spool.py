@@ -121,6 +121,11 @@ class Spool:
                 self._claim(owner)
 
     @property
+    def name(self) -> str | None:
+        """By what its own files are known; None before the first."""
+        return self._name
+
+    @property
     def lines(self) -> int:
         """How many lines this process has yet to deal with."""
         return self.came - self.left

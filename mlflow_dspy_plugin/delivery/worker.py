@@ -15,7 +15,8 @@ from mlflow_dspy_plugin.delivery.notices import tell
 from mlflow_dspy_plugin.delivery.outage import Outage
 from mlflow_dspy_plugin.delivery.report import Report
 from mlflow_dspy_plugin.seams.ended_traces import Ended
-from mlflow_dspy_plugin.seams.trace_store import Kind, Refusal, TraceStore
+from mlflow_dspy_plugin.seams.refusals import Kind, Refusal
+from mlflow_dspy_plugin.seams.trace_store import TraceStore
 
 # How often files of processes that died are looked for.
 _ORPHANS_SECONDS = 60.0

@@ -3,14 +3,14 @@
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from mlflow.entities import Span, Trace, TraceData
+from mlflow.entities import Assessment, Span, Trace, TraceData
 from mlflow.entities.model_registry import PromptVersion
 from mlflow.entities.trace_state import TraceState
 from mlflow.environment_variables import MLFLOW_TRACE_TIMEOUT_SECONDS
-from mlflow.tracing.constant import TraceTagKey
+from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
 from mlflow.tracing.fluent import _EVAL_REQUEST_ID_TO_TRACE_ID, _set_last_active_trace_id
 from mlflow.tracing.processor import base_mlflow
 from mlflow.tracing.trace_manager import InMemoryTraceManager
@@ -35,6 +35,7 @@ class Ended:
         prompts: The prompts that it used.
         workspace: That of the server, where it has several.
         partial: It began in another process, which stores all but these spans.
+        said: What was said of it since it ended.
     """
 
     trace_id: str
@@ -44,11 +45,24 @@ class Ended:
     prompts: Sequence[PromptVersion] = ()
     workspace: str | None = None
     partial: bool = False
+    said: list[Assessment] = field(default_factory=list)
+
+    def assess(self, assessments: Sequence[Assessment], run_id: str | None) -> None:
+        """Say something of it, and to which run it belongs."""
+        for assessment in assessments:
+            assessment.trace_id = self.trace_id
+            self.said.append(assessment)
+        info = self.live.info if self.trace is None else self.trace.info
+        if run_id is not None:
+            info.trace_metadata[TraceMetadataKey.SOURCE_RUN] = run_id
 
     def whole(self) -> Trace:
         """What is stored."""
         if self.trace is None:
             self.trace, self.live = self.live.to_mlflow_trace(), None
+        if self.said:
+            self.trace.info.assessments = [*(self.trace.info.assessments or []), *self.said]
+            self.said = []
         return self.trace
 
     def has_failed(self) -> bool:

@@ -1,66 +1,25 @@
 """How ended traces are written to MLflow's tracking store, in as few calls as the store takes, and why it refuses."""
 
 import contextlib
-import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
+from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
-import requests
 from mlflow.entities import TraceInfo
-from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from mlflow.exceptions import MlflowException
 from mlflow.tracing.client import TracingClient
 from mlflow.tracing.constant import TraceTagKey
 from mlflow.tracing.export.mlflow_v3 import MlflowV3SpanExporter
 from mlflow.tracing.export.utils import try_link_prompts_to_trace
 from mlflow.tracing.utils import add_size_stats_to_trace_metadata
-from mlflow.utils.rest_utils import http_request
 
 from mlflow_dspy_plugin.seams.ended_traces import Ended, attachments_of
 from mlflow_dspy_plugin.seams.prices import keep_unpriced
+from mlflow_dspy_plugin.seams.refusals import Kind, Refusal, at_once, is_a_server, probe, refusal_of
 
 # Releases before write the spans to a file as well, and read them from there.
 _SPANS_MAY_STAND_IN_THE_STORE = hasattr(MlflowV3SpanExporter, "_should_log_spans_to_artifacts")
-_PROBE_SECONDS = 3
-# How MLflow tells of a status after which it would repeat a request.
-_REPEATED = re.compile(r"too many (\d{3}) error responses")
-# Set in a thread whose requests are not to be repeated.
-_thread = threading.local()
 _IN_THE_STORE = "TRACKING_STORE"
-
-
-class Kind(Enum):
-    """Why a trace was not written, which decides what becomes of it."""
-
-    UNREACHABLE = "unreachable"  # Nobody answers, or asks to be left alone for now.
-    DENIED = "denied"  # The credentials are not accepted.
-    BROKEN = "broken"  # The store has failed on it.
-    REJECTED = "rejected"  # It will never be taken.
-    INCOMPLETE = "incomplete"  # It is written, but for the files that belong to it.
-
-    @property
-    def is_of_the_store(self) -> bool:
-        """Whether it holds for every other trace as well."""
-        return self in (Kind.UNREACHABLE, Kind.DENIED)
-
-
-class Refusal(NamedTuple):
-    """That a trace was not written, and why."""
-
-    kind: Kind
-    error: Exception
-
-
-# What a lost connection raises where MLflow does not wrap it.
-_LOST = (ConnectionError, TimeoutError, requests.ConnectionError, requests.Timeout)
-# Statuses of HTTP, which MLflow's errors carry for stores in the process too.
-_KINDS = {
-    **dict.fromkeys((401, 403), Kind.DENIED),
-    **dict.fromkeys((408, 425, 429, 502, 503, 504), Kind.UNREACHABLE),
-}
 
 
 class TraceStore:
@@ -78,23 +37,9 @@ class TraceStore:
         """Its tracking URI."""
         return self._client.tracking_uri
 
-    @property
-    def _is_a_server(self) -> bool:
-        return hasattr(self._client.store, "get_host_creds")
-
     def probe(self) -> Refusal | None:
         """Ask a server whether it is there, without MLflow's minutes of retries."""
-        if not self._is_a_server:
-            return None
-        store = self._client.store
-        try:
-            options = {"max_retries": 0, "timeout": _PROBE_SECONDS, "raise_on_status": False}
-            status = http_request(store.get_host_creds(), "/health", "GET", **options).status_code
-        except Exception as error:
-            return Refusal(Kind.UNREACHABLE, error)
-        if status >= 500 or status == 429:
-            return Refusal(Kind.UNREACHABLE, MlflowException(f"The tracking server answers with status {status}."))
-        return None
+        return probe(self._client.store)
 
     def write(self, traces: Sequence[Ended]) -> list[Refusal | None]:
         """Write traces; writing one again changes nothing.
@@ -105,7 +50,7 @@ class TraceStore:
         refusals: list[Refusal | None] = []
         while len(refusals) < len(traces):
             group = self._next_group(traces[len(refusals) :])
-            with _workspace(group[0].workspace), _at_once():
+            with _workspace(group[0].workspace), at_once():
                 refusals += self._write_group(group)
             if _stops(refusals[-1]):
                 refusals += [refusals[-1]] * (len(traces) - len(refusals))
@@ -186,7 +131,7 @@ class TraceStore:
 
     def _log_spans(self, traces: Sequence[Ended]) -> None:
         spans = [span for trace in traces for span in trace.whole().data.spans]
-        if not self._is_a_server:
+        if not is_a_server(self._client.store):
             for span in spans:
                 keep_unpriced(span)
         try:
@@ -222,20 +167,8 @@ class TraceStore:
         try:
             write()
         except Exception as error:
-            return self._refusal(error)
+            return refusal_of(self._client.store, error)
         return None
-
-    def _refusal(self, error: Exception) -> Refusal:
-        if isinstance(error, _LOST):
-            return Refusal(Kind.UNREACHABLE, error)
-        if not isinstance(error, MlflowException):
-            return Refusal(Kind.BROKEN if isinstance(error, OSError) else Kind.REJECTED, error)
-        told = _REPEATED.search(str(error))
-        status = int(told[1]) if told else error.get_http_status_code()
-        kind = _KINDS.get(status, Kind.BROKEN if status >= 500 else Kind.REJECTED)
-        # MLflow tells of a lost connection as of an error of the server.
-        absent = self.probe() if kind is Kind.BROKEN else None
-        return Refusal(absent.kind if absent else kind, error)
 
 
 def _stops(refusal: Refusal | None) -> bool:
@@ -246,33 +179,6 @@ def _stops(refusal: Refusal | None) -> bool:
 def _refuse_rest(refusals: list[Refusal | None], place: int) -> None:
     for later in range(place + 1, len(refusals)):
         refusals[later] = refusals[later] or refusals[place]
-
-
-def requests_at_once() -> Callable[[], None]:
-    """Let requests of MLflow fail at once where traces are written: it would repeat them for minutes, in silence.
-
-    MLflow knows no such setting but one for the whole process, which is left as it is elsewhere.
-
-    Returns:
-        Takes it back.
-    """
-    variable = MLFLOW_HTTP_REQUEST_MAX_RETRIES
-    before = variable.get
-    variable.get = lambda: 0 if getattr(_thread, "at_once", False) else before()
-
-    def undo() -> None:
-        variable.get = before
-
-    return undo
-
-
-@contextlib.contextmanager
-def _at_once() -> Iterator[None]:
-    _thread.at_once = True
-    try:
-        yield
-    finally:
-        _thread.at_once = False
 
 
 def _workspace(name: str | None) -> contextlib.AbstractContextManager:

@@ -6,13 +6,13 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.boundary import never_raises
-from mlflow_dspy_plugin.delivery.holds import Hold
+from mlflow_dspy_plugin.delivery.holds import HOLD, Hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import handed_down, trace_context
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.seams.programs import ends_agent
 from mlflow_dspy_plugin.tracing import lm_calls, program, spans
-from mlflow_dspy_plugin.tracing.calls import HOLD, Call, Calls, is_silenced
+from mlflow_dspy_plugin.tracing.calls import Call, Calls, is_silenced
 from mlflow_dspy_plugin.tracing.content import Content
 from mlflow_dspy_plugin.tracing.retention import Retention, score_of
 

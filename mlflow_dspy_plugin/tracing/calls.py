@@ -10,7 +10,7 @@ from mlflow.entities import LiveSpan, SpanEvent
 
 from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.delivery.adoption import adopt
-from mlflow_dspy_plugin.delivery.holds import hold
+from mlflow_dspy_plugin.delivery.holds import HOLD, hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams import spans as span_seam
@@ -21,8 +21,6 @@ from mlflow_dspy_plugin.tracing.spans import CONTENT, Opening
 
 # Under this name code inherits that its calls are not to be traced.
 _SILENCED = "silenced"
-# Under this name code inherits what holds the traces that it begins until they are judged.
-HOLD = "hold"
 
 
 # Numbers of its own: those of the `random` module are the program's, which may have seeded it.

@@ -4,8 +4,8 @@ import json
 
 from mlflow.entities import Span, Trace
 
+from mlflow_dspy_plugin import usage
 from mlflow_dspy_plugin.seams.ended_traces import add_attribute
-from mlflow_dspy_plugin.tracing import usage
 
 _PRICED_BY = (usage.USAGE, usage.COST, usage.PROVIDER, usage.MODEL, usage.RESPONSE_MODEL)
 

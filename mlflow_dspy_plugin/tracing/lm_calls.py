@@ -10,6 +10,7 @@ from typing import Any
 from mlflow.entities import SpanEvent, SpanType
 from mlflow.tracing.constant import SpanAttributeKey
 
+from mlflow_dspy_plugin import usage
 from mlflow_dspy_plugin.redaction import redact_named
 from mlflow_dspy_plugin.seams.lm_calls import Attempt
 from mlflow_dspy_plugin.seams.lm_shapes import (
@@ -22,7 +23,7 @@ from mlflow_dspy_plugin.seams.lm_shapes import (
     schema_of,
 )
 from mlflow_dspy_plugin.seams.spans import OUTPUTS
-from mlflow_dspy_plugin.tracing import messages, usage
+from mlflow_dspy_plugin.tracing import messages
 from mlflow_dspy_plugin.tracing.spans import Opening
 
 # The form of inputs and outputs: under DSPy's own, MLflow's UI shows texts only, and its export to

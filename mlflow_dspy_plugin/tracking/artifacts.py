@@ -1,86 +1,80 @@
 """What a run holds of a program, its language model and its examples, in MLflow's own file names."""
 
 import json
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import dspy
-import mlflow
-from mlflow.tracking import MlflowClient
 
-from mlflow_dspy_plugin.redaction import is_secret_name, redact_text
+from mlflow_dspy_plugin.boundary import attempt
+from mlflow_dspy_plugin.recording.runs import Run
+from mlflow_dspy_plugin.redaction import is_secret_name
+from mlflow_dspy_plugin.tracking.plain_values import as_json, plain
 
 _LM_ATTRIBUTES = ("model", "model_type", "cache", "temperature", "max_tokens")
 # Parts of a program's state that say nothing of what an optimizer changed.
 _NOT_PARAMETERS = {"metadata", "lm", "traces", "train"}
+# What every MLflow store takes for a parameter.
+LONGEST_PARAMETER, LONGEST_NAME = 6000, 250
+_LEFT_OUT = "... [the rest is in the run's artifacts]"
 
 
-def log_program(program: dspy.Module, file_name: str) -> None:
-    """Log the state of a program (instructions, demos) as a JSON artifact of the active run."""
-    state = json.dumps(_without_secrets(program.dump_state()), default=str, indent=2)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, file_name)
-        path.write_text(state, encoding="utf-8")
-        mlflow.log_artifact(str(path))
+def write_program(run: Run, program: Any, file: str) -> None:
+    """Write the state of a program (instructions, demos) as a JSON artifact."""
+    state = state_of(program)
+    if state is not None:
+        run.text(json.dumps(state, ensure_ascii=False, indent=2), file)
 
 
-def log_program_parameters(program: dspy.Module) -> None:
-    """Log the state of a program as flat parameters of the active run."""
-    state = _without_secrets(program.dump_state())
+def state_of(program: Any) -> Any:
+    """The state of a program as plain JSON; None where it has none that can be read."""
+    return attempt(lambda: _without_secrets(plain(program.dump_state())), lambda error: None)
+
+
+def program_parameters(program: Any) -> dict[str, str]:
+    """The state of a program as flat parameters."""
     prefix = type(program).__name__
-    log_parameters({f"{prefix}.{key}": value for key, value in _flat(state)})
+    return parameters({f"{prefix}.{key}": value for key, value in _flat(state_of(program))})
 
 
-def log_parameters(parameters: Mapping[str, Any]) -> None:
-    """Log parameters of the active run without secrets; one that it has keeps its first value.
-
-    MLflow refuses to change a parameter, and with it the whole batch.
-    """
-    known = MlflowClient().get_run(mlflow.active_run().info.run_id).data.params
-    new = {key: value for key, value in _without_secrets(parameters).items() if key not in known}
-    if new:
-        mlflow.log_params(new)
-
-
-def log_lm() -> None:
-    """Log the configured language model as the parameter `lm_params` of the active run."""
+def lm_parameters() -> dict[str, str]:
+    """The configured language model as the parameter `lm_params`."""
     lm = dspy.settings.lm
     if lm is None:
-        return
-    parameters = _without_secrets(dict(getattr(lm, "kwargs", None) or {}))
-    parameters.pop("api_base", None)
-    attributes = {name: getattr(lm, name, None) for name in _LM_ATTRIBUTES}
-    parameters.update({name: value for name, value in attributes.items() if value is not None})
-    log_parameters({"lm_params": json.dumps(parameters, default=str, sort_keys=True)})
+        return {}
+    told = _without_secrets(plain(dict(getattr(lm, "kwargs", None) or {})))
+    told.pop("api_base", None)
+    known = {name: plain(getattr(lm, name, None)) for name in _LM_ATTRIBUTES}
+    told.update({name: value for name, value in known.items() if value is not None})
+    return parameters({"lm_params": json.dumps(told, sort_keys=True)})
 
 
-def log_examples(examples: Iterable[dspy.Example], file_name: str) -> None:
-    """Log examples as a table of the active run, a column a field."""
-    log_rows([dict(example.items()) for example in examples], file_name)
+def parameters(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as parameters that MLflow takes: names without what it refuses, texts of limited length."""
+    return {_name(name): _value(value) for name, value in values.items() if not is_secret_name(name)}
 
 
-def log_rows(rows: list[Mapping[str, Any]], file_name: str) -> None:
-    """Log rows as a table of the active run; a row without a column's field has None there."""
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as MLflow's `log_table` writes them; a row without a column has None there."""
+    rows = [{name: plain(value) for name, value in row.items()} for row in rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    if columns:
-        table = {name: [_cell(row.get(name)) for row in rows] for name in columns}
-        mlflow.log_table(table, file_name)
+    return as_json({"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]})
 
 
-def _cell(value: Any) -> Any:
-    """A value that a JSON table can hold."""
-    plain = isinstance(value, (str, int, float, bool, type(None), list, dict))
-    return value if plain else str(value)
+def _name(name: str) -> str:
+    kept = "".join(letter if letter.isalnum() and letter.isascii() or letter in "_-. /" else "_" for letter in name)
+    return kept[:LONGEST_NAME]
+
+
+def _value(value: Any) -> str:
+    told = value if isinstance(value, str) else str(value)
+    return told if len(told) <= LONGEST_PARAMETER else told[: LONGEST_PARAMETER - len(_LEFT_OUT)] + _LEFT_OUT
 
 
 def _without_secrets(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_secrets(item) for key, item in value.items() if not is_secret_name(str(key))}
-    if isinstance(value, (list, tuple)):
-        return [_without_secrets(item) for item in value]
-    return redact_text(value) if isinstance(value, str) else value
+    return [_without_secrets(item) for item in value] if isinstance(value, list) else value
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,93 +1,149 @@
-"""One compile of an optimizer -> one run: its parameters, datasets and best program."""
+"""One compile of an optimizer -> one optimization, whatever optimizer it is."""
 
-import threading
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import dspy
 import mlflow
-from mlflow.entities import RunStatus
 
 from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.recording.runs import Run, begin_run, recorder_for, run_there
+from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
-from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.tracking import artifacts
+from mlflow_dspy_plugin.tracking.evaluation import status_of
+from mlflow_dspy_plugin.tracking.feedback import metric_name
+from mlflow_dspy_plugin.tracking.meter import METERS, REFLECTION, ROLE
+from mlflow_dspy_plugin.tracking.optimization import Optimization
+from mlflow_dspy_plugin.tracking.record import Record
+from mlflow_dspy_plugin.tracking.roles import STUDENT, shape_of
 
-_PLAIN = (bool, int, float, str)
-# Under this name the evaluations of a compile inherit its `CompileRun`.
-COMPILE_RUN = "compile_run"
-
-
-class CompileRun:
-    """The run of a compile, as its evaluations see it.
-
-    Attributes:
-        run_id: The id of the run.
-    """
-
-    def __init__(self, run_id: str):
-        self.run_id = run_id
-        self._lock = threading.Lock()
-        self._steps: Counter[str] = Counter()
-
-    def next_step(self, key: str) -> int:
-        """The number of evaluations under this key before this one."""
-        with self._lock:
-            self._steps[key] += 1
-            return self._steps[key] - 1
+# Under this name the code of a compile inherits its optimization.
+OPTIMIZATION = "optimization"
+MOST_RUNS = 100
+_DATASETS = ("trainset", "valset")
+# Not worth a line: what every optimizer has, or what has a place of its own.
+_NOT_PARAMETERS = {*_DATASETS, "student", "teacher", "callbacks", "metric", "self"}
+_WAIT_FOR_RUN_SECONDS = 1.0
+# Runs of the user's that hold an optimization.
+_used: OrderedDict[str, bool] = OrderedDict()
+_MOST_REMEMBERED = 1_000
 
 
 @dataclass(frozen=True)
 class _Open:
+    optimization: Optimization
     handed_down: Any
-    started_run: bool
+    entered: str | None
 
 
 class CompileCallback(dspy_seam.Watcher):
-    """Records the outermost compile; those that it calls are part of it.
+    """Records every compile; one inside another is a run below the other's.
 
-    A run that the user has opened is used; else one is started, and ended with the compile.
+    A run that the user has opened is used; else one is made, and active in the thread of the compile.
+
+    Args:
+        most_runs: How many evaluations of a compile get a run of their own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_runs: int = MOST_RUNS) -> None:
+        self._most_runs = most_runs
         self._open: dict[str, _Open] = {}
 
     @never_raises
     def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        if not self.installed or handed_down.inherited(COMPILE_RUN) is not None:
+        outer = handed_down.inherited(OPTIMIZATION)
+        if not self.installed or _is_part_of_a_call(outer) or (outer is not None and not outer.takes_a_run()):
             return
-        started = mlflow.active_run() is None
-        run = mlflow.start_run() if started else mlflow.active_run()
-        handed = handed_down.hand_down(**{COMPILE_RUN: CompileRun(run.info.run_id)})
-        self._open[call_id] = _Open(handed, started)
-        artifacts.log_parameters(_parameters(instance, inputs))
-        artifacts.log_lm()
-        for name in ("trainset", "valset"):
-            if inputs.get(name):
-                artifacts.log_examples(inputs[name], f"{name}.json")
+        student = inputs.get("student")
+        metric = inputs.get("metric") or getattr(instance, "metric", None)
+        record = Record(type(instance).__name__, parameters_of(instance, inputs), student, metric_name(metric))
+        run = run_for(record.optimizer, outer)
+        optimization = Optimization(record, run, self._most_runs, outer)
+        self._open[call_id] = _Open(optimization, hand_down(optimization, student), entered(run, outer))
+        optimization.describe(student, artifacts.lm_parameters())
+        for name in _DATASETS:
+            if inputs.get(name) is not None:
+                optimization.describe_examples(name, inputs[name])
 
     @never_raises
     def on_compile_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        compile = self._open.pop(call_id, None)
-        if compile is None:
+        opened = self._open.pop(call_id, None)
+        if opened is None:
             return
-        handed_down.take_back(compile.handed_down)
+        handed_down.take_back(opened.handed_down)
+        if opened.entered is not None:
+            active_run.leave_run(opened.entered)
+        exception = exception or dspy_seam.interruption() if outputs is None else exception
+        best = outputs if exception is None and isinstance(outputs, dspy.Module) else None
         try:
-            if exception is None:
-                artifacts.log_program(outputs, "best_model.json")
+            opened.optimization.end(best, status_of(exception), exception)
         finally:
-            if compile.started_run:
-                mlflow.end_run(RunStatus.to_string(_status(exception)))
+            opened.optimization.wait()
 
 
-def _status(exception: BaseException | None) -> RunStatus:
-    if exception is None:
-        return RunStatus.FINISHED
-    return RunStatus.FAILED if isinstance(exception, Exception) else RunStatus.KILLED
+def _is_part_of_a_call(outer: Optimization | None) -> bool:
+    """Whether a program compiles another one each time that it is called, as `dspy.KNNFewShot` makes them."""
+    if outer is None:
+        return dspy_seam.active_call_id() is not None
+    return handed_down.inherited(ROLE) != REFLECTION
 
 
-def _parameters(optimizer: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What the optimizer was built with and its compile was called with, as far as it is plain."""
-    found = {"optimizer": type(optimizer).__name__, **vars(optimizer), **inputs}
-    return {name: value for name, value in found.items() if isinstance(value, _PLAIN) and not name.startswith("_")}
+def hand_down(optimization: Optimization, student: Any) -> Any:
+    """Have code inherit an optimization, with what it takes to tell whose LM calls are whose."""
+    outer = handed_down.inherited(METERS) or ()
+    meters = (*outer, optimization.record.meter)
+    values = {METERS: meters, ROLE: REFLECTION, STUDENT: shape_of(student)}
+    return handed_down.hand_down(**{OPTIMIZATION: optimization, **values})
+
+
+def run_for(name: str, outer: Optimization | None) -> Run:
+    if outer is not None:
+        return outer.run.child(name, {})
+    recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment_id()
+    users = active_run.active_run_id()
+    if users is None:
+        return begin_run(recorder, experiment, name, active_run.context_tags())
+    run = run_there(recorder, experiment, users)
+    if users not in _used:
+        _used[users] = True
+        if len(_used) > _MOST_REMEMBERED:
+            _used.popitem(last=False)
+        return run
+    # What a run holds of one optimization, another one would overwrite.
+    return run.child(name, {})
+
+
+def entered(run: Run, outer: Optimization | None) -> str | None:
+    """Make the run active, if it is there soon; its id then."""
+    if outer is not None or not run.owned or run.wait(_WAIT_FOR_RUN_SECONDS) is None:
+        return None
+    active_run.enter_run(run.recorder.store.made(run.key))
+    return run.run_id
+
+
+def parameters_of(optimizer: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the optimizer was made with and its compile was called with: plain values, and names of the rest."""
+    found = {**vars(optimizer), **inputs}
+    return {
+        name: shown(value)
+        for name, value in found.items()
+        if not name.startswith("_") and name not in _NOT_PARAMETERS and value is not None
+    }
+
+
+def shown(value: Any) -> Any:
+    """A parameter: a plain value, or what a person calls an object."""
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dspy.BaseLM):
+        return value.model
+    if isinstance(value, Mapping):
+        return {str(key): shown(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)) and len(value) <= 20:
+        return [shown(each) for each in value]
+    if isinstance(value, (list, tuple)):
+        return f"{len(value)} items"
+    return metric_name(value)

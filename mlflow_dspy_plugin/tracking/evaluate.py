@@ -1,99 +1,99 @@
-"""One evaluation -> the program, its score and a table of results, in a run."""
+"""Each call of `dspy.Evaluate` -> one evaluation: of a candidate, in the active run, or in a run of its own."""
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import dspy
 import mlflow
-from mlflow.entities import RunStatus
-from mlflow.tracking import MlflowClient
 
 from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.recording.runs import Run, begin_run, recorder_for, run_there
+from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
-from mlflow_dspy_plugin.seams import handed_down
-from mlflow_dspy_plugin.tracking import artifacts
-from mlflow_dspy_plugin.tracking.compile import COMPILE_RUN, CompileRun
+from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION, entered
+from mlflow_dspy_plugin.tracking.evaluation import Evaluation
+from mlflow_dspy_plugin.tracking.meter import METERS
+from mlflow_dspy_plugin.tracking.optimization import Optimization
+from mlflow_dspy_plugin.tracking.roles import PROGRAM
+from mlflow_dspy_plugin.tracking.rows import EVALUATION
+
+_MOST_RUNS_REMEMBERED = 1_000
+_KEY = "eval"
 
 
 @dataclass(frozen=True)
-class _Evaluation:
-    key: str
-    step: int
-    parent_run: str | None
-    started_run: bool
+class _Open:
+    evaluation: Evaluation
+    optimization: Optimization | None
+    handed_down: Any
+    entered: str | None
 
 
 class EvaluationCallback(dspy_seam.Watcher):
     """Records each call of `dspy.Evaluate`.
 
-    Inside a compile it is a nested run, and the score a step of the compile's metric. Outside, it
-    is in the active run, or in one of its own.
+    Args:
+        alone: Whether those that belong to no optimization are recorded.
     """
 
-    def __init__(self) -> None:
-        self._open: dict[str, _Evaluation] = {}
+    def __init__(self, alone: bool = True) -> None:
+        self._alone = alone
+        self._open: dict[str, _Open] = {}
+        # How many evaluations a run of the user's has had.
+        self._steps: OrderedDict[str, int] = OrderedDict()
 
     @never_raises
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         metadata = inputs.get("callback_metadata") or {}
-        if metadata.get("disable_logging") or not self.installed:
+        optimization = handed_down.inherited(OPTIMIZATION)
+        if metadata.get("disable_logging") or not self.installed or not (self._alone or optimization):
             return
-        key = metadata.get("metric_key", "eval")
-        evaluation = _begin(key, handed_down.inherited(COMPILE_RUN))
-        self._open[call_id] = evaluation
-        if (program := inputs.get("program")) is not None and evaluation.started_run:
-            artifacts.log_program(program, "model.json")
-            artifacts.log_program_parameters(program)
-            artifacts.log_lm()
+        asked = {
+            name: inputs.get(name) if inputs.get(name) is not None else getattr(instance, name, None)
+            for name in ("program", "metric", "devset")
+        }
+        key, run_id = metadata.get("metric_key", _KEY), None
+        if optimization is not None:
+            evaluation = optimization.begin_evaluation(**asked, key=key)
+        else:
+            run, step = self._run(key)
+            evaluation = Evaluation(**asked, key=key, run=run, step=step)
+            run_id = entered(run, None)
+            evaluation.describe()
+        meters = (*(handed_down.inherited(METERS) or ()), evaluation.meter)
+        handed = handed_down.hand_down(**{EVALUATION: evaluation, METERS: meters, PROGRAM: asked["program"]})
+        self._open[call_id] = _Open(evaluation, optimization, handed, run_id)
 
     @never_raises
     def on_evaluate_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        evaluation = self._open.pop(call_id, None)
-        if evaluation is None:
+        opened = self._open.pop(call_id, None)
+        if opened is None:
             return
-        try:
-            if exception is None and outputs is not None:
-                _log(evaluation, outputs)
-        finally:
-            if evaluation.started_run:
-                failed = exception is not None or outputs is None
-                status = RunStatus.FAILED if failed else RunStatus.FINISHED
-                mlflow.end_run(RunStatus.to_string(status))
+        handed_down.take_back(opened.handed_down)
+        if opened.entered is not None:
+            active_run.leave_run(opened.entered)
+        exception = exception or dspy_seam.interruption() if outputs is None else exception
+        if opened.optimization is not None:
+            opened.optimization.end_evaluation(opened.evaluation, outputs, exception)
+            return
+        opened.evaluation.end(outputs, exception)
+        recorder = opened.evaluation.run.recorder
+        recorder.flush(recorder.patience(opened.evaluation.watch.seconds))
+
+    def _run(self, name: str) -> tuple[Run, int]:
+        """The run of an evaluation that belongs to no optimization, and how many the run has had."""
+        recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment_id()
+        users = active_run.active_run_id()
+        if users is None:
+            return begin_run(recorder, experiment, name, active_run.context_tags()), 0
+        step = self._steps[users] = self._steps.pop(users, -1) + 1
+        if len(self._steps) > _MOST_RUNS_REMEMBERED:
+            self._steps.popitem(last=False)
+        return run_there(recorder, experiment, users), step
 
 
-def _begin(key: str, compile_run: CompileRun | None) -> _Evaluation:
-    if compile_run is not None:
-        step = compile_run.next_step(key)
-        mlflow.start_run(run_name=f"{key}_{step}", nested=True, parent_run_id=compile_run.run_id)
-        return _Evaluation(key, step, compile_run.run_id, started_run=True)
-    started = mlflow.active_run() is None
-    if started:
-        mlflow.start_run(run_name=key)
-    return _Evaluation(key, 0, None, started)
-
-
-def _log(evaluation: _Evaluation, outputs: Any) -> None:
-    score = _score_of(outputs)
-    if score is not None:
-        mlflow.log_metric("eval", score)
-    if score is not None and evaluation.parent_run is not None:
-        client = MlflowClient()
-        client.log_metric(evaluation.parent_run, evaluation.key, score, step=evaluation.step)
-    if isinstance(outputs, dspy.Prediction) and outputs.get("results"):
-        artifacts.log_rows([_row(*result) for result in outputs["results"]], "result_table.json")
-
-
-def _score_of(outputs: Any) -> float | None:
-    if isinstance(outputs, tuple):
-        outputs = outputs[0]
-    return float(outputs) if isinstance(outputs, (float, int, dspy.Prediction)) else None
-
-
-def _row(example: Mapping[str, Any], prediction: Any, score: Any) -> dict[str, Any]:
-    """One line of the table of results, in MLflow's own column names."""
-    row: dict[str, Any] = {"score": score}
-    row.update({f"example_{name}": value for name, value in example.items()})
-    if hasattr(prediction, "items"):
-        row.update({f"pred_{name}": value for name, value in prediction.items()})
-    return row
+def around_rows() -> Callable[[Callable[[Any], Any], Any], Any] | None:
+    """What is put around the rows of a batch that begins here: those of an evaluation are watched."""
+    evaluation = handed_down.inherited(EVALUATION)
+    return evaluation.rows.around if evaluation is not None else None

@@ -9,7 +9,7 @@ import dspy
 import mlflow
 import pytest
 
-from mlflow_dspy_plugin.tracing import usage
+from mlflow_dspy_plugin import usage
 from tests.fakes.openai_server import OpenAIServer, Reply
 from tests.fakes.scripted import HAS_ENGINES, Answer, Usage, scripted_lm
 from tests.tracing.trees import spans_named, text_answered

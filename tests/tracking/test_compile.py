@@ -56,6 +56,15 @@ def defined_later():
     return Later()
 
 
+WRITTEN = [
+    "best_model.json",
+    "candidates.json",
+    "optimization.json",
+    "program_before.json",
+    "report.html",
+    "trainset.json",
+]
+
 # What it is, its name, one of its parameters, and whether it uses `dspy.Evaluate`.
 OPTIMIZERS = {
     "random search": (random_search, "BootstrapFewShotWithRandomSearch", ("max_labeled_demos", "1"), True),
@@ -68,7 +77,9 @@ OPTIMIZERS = {
 def test_a_compile_is_a_run_and_each_evaluation_one_below_it(make, name, param, evaluates, runs):
     mlflow.dspy.autolog(log_traces=False, log_compiles=True, log_evals=True)
     compiled = make().compile(student(), trainset=TRAINSET)
-    top, *children = runs()
+    top, *others = runs()
+    # Optimizers that it calls have runs of their own.
+    children = [run for run in others if run.name.startswith("eval_")]
 
     assert top.status == "FINISHED"
     assert top.params["optimizer"] == name
@@ -80,17 +91,19 @@ def test_a_compile_is_a_run_and_each_evaluation_one_below_it(make, name, param, 
         "model_type": "chat",
         "temperature": 1.0,
     }
-    assert top.files == ["best_model.json", "trainset.json"]
+    assert top.files == WRITTEN
     assert top.rows("trainset.json") == [dict(example) for example in TRAINSET]
     assert top.load("best_model.json")["signature"] == compiled.dump_state()["signature"]
 
     assert bool(children) == evaluates
     steps = range(len(children))
-    assert top.history("eval") == [(i, children[i].metrics["eval"]) for i in steps]
+    scored = [(i, children[i].metrics["eval"]) for i in steps]
+    # The last is the best, for the table of runs.
+    assert top.history("eval") == [*scored, *([(len(scored), max(score for _, score in scored))] if scored else [])]
     assert [child.name for child in children] == [f"eval_{i}" for i in steps]
     for child in children:
         assert (child.parent, child.status) == (top.info.run_id, "FINISHED")
-        assert child.files == ["model.json", "result_table.json"]
+        assert child.files == ["model.json", "result_table.json", "rows.json"]
         assert child.load("model.json")["signature"] == compiled.dump_state()["signature"]
         scores = [row["score"] for row in child.rows("result_table.json")]
         assert child.metrics["eval"] == pytest.approx(100 * sum(scores) / len(scores), abs=0.01)
@@ -110,7 +123,7 @@ def test_validation_set_and_plain_arguments_are_kept(runs):
     mlflow.dspy.autolog(log_traces=False, log_compiles=True)
     Own(rounds=0).compile(student(), trainset=TRAINSET, valset=TRAINSET[:1], note="mine")
     [run] = runs()
-    assert run.files == ["best_model.json", "trainset.json", "valset.json"]
+    assert run.files == sorted([*WRITTEN, "valset.json"])
     assert run.params["note"] == "mine"
     assert "api_key" not in run.params
 
@@ -125,7 +138,9 @@ def test_a_failure_leaves_unchanged_and_is_the_status_of_the_run(error, status, 
     assert raised.value is error
     found = runs()
     assert [run.status for run in found] == [status, "FINISHED", "FINISHED"]
-    assert found[0].files == ["trainset.json"]
+    # The best that was found so far is there.
+    assert found[0].files == WRITTEN
+    assert found[0].load("optimization.json")["error"] == f"{type(error).__name__}: {error}"
 
 
 def test_a_run_of_the_user_is_used_and_stays_open(runs):
@@ -134,11 +149,15 @@ def test_a_run_of_the_user_is_used_and_stays_open(runs):
         Own().compile(student(), trainset=TRAINSET)
         assert mlflow.active_run().info.run_id == mine.info.run_id
         mlflow.log_param("still", "open")
-        # A second one in the same run: parameters that differ keep their first value.
+        # A second one would overwrite what the run holds of the first.
         Own(rounds=1).compile(student(), trainset=TRAINSET)
-    top, *children = runs()
+    top, *others = runs()
     assert (top.name, top.params["still"], top.params["rounds"]) == ("mine", "open", "2")
-    assert {child.parent for child in children} == {top.info.run_id}
+    [second] = [run for run in others if run.name == "Own"]
+    assert (second.parent, second.params["rounds"]) == (top.info.run_id, "1")
+    below = sorted((run.name, run.parent) for run in others if run is not second)
+    ids = (top.info.run_id, second.info.run_id)
+    assert below == sorted([("eval_0", ids[0]), ("eval_1", ids[0]), ("eval_0", ids[1])])
 
 
 def test_a_compile_within_a_compile_is_part_of_it(runs):
@@ -150,7 +169,9 @@ def test_a_compile_within_a_compile_is_part_of_it(runs):
     Outer().compile(student(), trainset=TRAINSET)
     top, *children = runs()
     assert top.params["optimizer"] == "Outer"
-    assert [child.parent for child in children] == [top.info.run_id] * 2
+    inner, *evaluations = children
+    assert (inner.name, inner.parent) == ("Own", top.info.run_id)
+    assert [each.parent for each in evaluations] == [inner.info.run_id] * 2
 
 
 def test_two_compiles_at_once_keep_their_evaluations_apart(runs):
@@ -214,7 +235,7 @@ def test_switching_off_in_the_middle_ends_the_run(runs):
     mlflow.dspy.autolog(log_traces=False, log_compiles=True)
     Switching().compile(student(), trainset=TRAINSET)
     [run] = runs()
-    assert (run.status, run.files) == ("FINISHED", ["best_model.json", "trainset.json"])
+    assert (run.status, run.files) == ("FINISHED", WRITTEN)
 
 
 @pytest.mark.parametrize("make", [random_search, simba, Own])

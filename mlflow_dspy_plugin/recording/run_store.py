@@ -1,0 +1,176 @@
+"""The operations on runs: plain data that survives the process, and what each does to MLflow's store.
+
+An operation is a dict with its kind under `do` and its run under `run`: a key that this package has
+made up, or `id:` and the id of a run that was there before. Each may be done again: a process that
+died between doing and noting it leaves it to another.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from mlflow_dspy_plugin.names import TAG_RUN_KEY
+from mlflow_dspy_plugin.seams.refusals import Refusal, at_once, probe, refusal_of
+
+Operation = Mapping[str, Any]
+# What MLflow's stores take in one request.
+MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100
+_ID = "id:"
+_MILLISECONDS = 1000
+
+
+class RunStore:
+    """A tracking store, as a place for runs.
+
+    Args:
+        uri: Its tracking URI.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client = MlflowClient(uri)
+        self._ids: dict[str, str] = {}
+        # Runs that were made here and have not ended, as MLflow gave them.
+        self._made: dict[str, Run] = {}
+        self._doing: dict[str, Callable[[Operation], None]] = {
+            "begin": self._begin,
+            "params": self._params,
+            "metrics": self._metrics,
+            "tags": self._tags,
+            "inputs": self._inputs,
+            "text": self._text,
+            "model": self._model,
+            "traces": self._traces,
+            "end": self._end,
+        }
+
+    def run_id(self, key: str) -> str | None:
+        """The id of a run, once it was made."""
+        return key.removeprefix(_ID) if key.startswith(_ID) else self._ids.get(key)
+
+    def made(self, key: str) -> Run | None:
+        """A run that was made here, as it was then."""
+        return self._made.get(key)
+
+    def probe(self) -> Refusal | None:
+        """Ask a server whether it is there."""
+        return probe(self._store)
+
+    def do(self, operation: Operation) -> Refusal | None:
+        """Do an operation; why it was not done, or None."""
+        try:
+            with at_once():
+                self._doing[operation["do"]](operation)
+        except Exception as error:
+            return refusal_of(self._store, error)
+        return None
+
+    def forget(self, key: str) -> None:
+        """A run that has ended needs its id no more."""
+        self._ids.pop(key, None)
+        self._made.pop(key, None)
+
+    @property
+    def _store(self) -> Any:
+        return self._client._tracking_client.store
+
+    def _id_of(self, operation: Operation) -> str:
+        key = operation["run"]
+        run_id = self.run_id(key) or self._found(key, operation["experiment"])
+        if run_id is None:
+            raise MlflowException.invalid_parameter_value(f"There is no run {key}; it was deleted, or never made.")
+        self._ids[key] = run_id
+        return run_id
+
+    def _found(self, key: str, experiment: str) -> str | None:
+        """The run of a key, which another process has made."""
+        runs = self._client.search_runs([experiment], f"tags.`{TAG_RUN_KEY}` = '{key}'", max_results=1)
+        return runs[0].info.run_id if runs else None
+
+    def _begin(self, operation: Operation) -> None:
+        key, experiment = operation["run"], operation["experiment"]
+        if operation.get("again") and (run_id := self._found(key, experiment)) is not None:
+            self._ids[key] = run_id
+            return
+        tags = {**operation["tags"], TAG_RUN_KEY: key}
+        if (parent := operation.get("parent")) is not None:
+            tags[MLFLOW_PARENT_RUN_ID] = self._id_of({"run": parent, "experiment": experiment})
+        begun = self._client.create_run(experiment, _milliseconds(operation), tags, operation["name"])
+        self._ids[key], self._made[key] = begun.info.run_id, begun
+
+    def _params(self, operation: Operation) -> None:
+        run_id = self._id_of(operation)
+        known = self._client.get_run(run_id).data.params
+        # MLflow refuses to change a parameter, and with it the whole batch.
+        new = [Param(name, value) for name, value in operation["params"].items() if name not in known]
+        for batch in _batches(new, MOST_PARAMS):
+            self._client.log_batch(run_id, params=batch)
+
+    def _metrics(self, operation: Operation) -> None:
+        run_id = self._id_of(operation)
+        for batch in _batches([Metric(*each) for each in operation["metrics"]], MOST_METRICS):
+            self._client.log_batch(run_id, metrics=batch)
+
+    def _tags(self, operation: Operation) -> None:
+        run_id = self._id_of(operation)
+        for batch in _batches([RunTag(name, value) for name, value in operation["tags"].items()], MOST_TAGS):
+            self._client.log_batch(run_id, tags=batch)
+
+    def _inputs(self, operation: Operation) -> None:
+        context = [InputTag("mlflow.data.context", operation["context"])]
+        dataset = DatasetInput(Dataset(**operation["dataset"]), context)
+        self._client.log_inputs(self._id_of(operation), datasets=[dataset])
+
+    def _text(self, operation: Operation) -> None:
+        self._client.log_text(self._id_of(operation), operation["text"], operation["file"])
+
+    def _model(self, operation: Operation) -> None:
+        """Log a folder that `save_model` wrote, and delete it."""
+        folder, run_id = Path(operation["folder"]), self._id_of(operation)
+        if not folder.is_dir():
+            return
+        logged = self._client.create_logged_model(operation["experiment"], operation["name"], run_id)
+        model = Model.load(str(folder / MLMODEL_FILE_NAME))
+        model.model_id, model.run_id, model.artifact_path = logged.model_id, run_id, logged.artifact_location
+        model.save(str(folder / MLMODEL_FILE_NAME))
+        self._client.log_model_artifacts(logged.model_id, str(folder))
+        self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=operation["step"])])
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _traces(self, operation: Operation) -> None:
+        self._client.link_traces_to_run(operation["traces"], self._id_of(operation))
+
+    def _end(self, operation: Operation) -> None:
+        self._client.set_terminated(self._id_of(operation), operation["status"], _milliseconds(operation))
+
+
+def existing(run_id: str) -> str:
+    """The key of a run that was there before."""
+    return f"{_ID}{run_id}"
+
+
+def _milliseconds(operation: Operation) -> int:
+    return int(operation["at"] * _MILLISECONDS)
+
+
+def _batches(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,131 @@
+"""One evaluation: its run, its rows, its score."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dspy
+
+from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.recording.runs import Run
+from mlflow_dspy_plugin.tracking import artifacts, datasets
+from mlflow_dspy_plugin.tracking.feedback import metric_name
+from mlflow_dspy_plugin.tracking.meter import Meter, Stopwatch
+from mlflow_dspy_plugin.tracking.plain_values import as_json, number, text
+from mlflow_dspy_plugin.tracking.rows import Rows
+
+FAILED, FINISHED, KILLED = "FAILED", "FINISHED", "KILLED"
+
+
+class Evaluation:
+    """An evaluation that is under way.
+
+    Args:
+        program: What is evaluated.
+        metric: The metric.
+        devset: The examples.
+        key: The name of its score in the run of an optimization: `eval`, `eval_full`, `eval_minibatch`.
+        run: Where it is written; None where it is only a row of a table.
+        step: How many evaluations there were before, in the same run or under the same name.
+    """
+
+    def __init__(self, program: Any, metric: Any, devset: Any, key: str, run: Run | None, step: int) -> None:
+        self.program, self.key, self.run, self.step = program, key, run, step
+        self.devset_size = len(devset) if devset is not None else 0
+        self.metric = metric_name(metric) or "score"
+        self.meter, self.watch = Meter(), Stopwatch()
+        self.rows = Rows(self.metric, self._run_id)
+        if run is not None and devset is not None:
+            run.inputs(datasets.input_of(devset, key), "evaluation")
+
+    def _run_id(self) -> str | None:
+        return self.run.run_id if self.run is not None else None
+
+    def describe(self) -> None:
+        """Say what is evaluated, in a run of its own."""
+        if self.run is not None and self.run.owned:
+            artifacts.write_program(self.run, self.program, names.MODEL_FILE)
+            self.run.params({**artifacts.program_parameters(self.program), **artifacts.lm_parameters()})
+
+    def end(self, outputs: Any, exception: BaseException | None) -> tuple[float | None, list[dict[str, Any]]]:
+        """Write what came out of it.
+
+        Returns:
+            The score, and the rows as in the record.
+        """
+        score = score_of(outputs)
+        results = outputs.get("results") if isinstance(outputs, dspy.Prediction) else None
+        rows = self.rows.as_plain(results or [])
+        if self.run is not None:
+            self._write(score, rows, results or [])
+            # Those that ended before the run was there.
+            self.run.traces(self.rows.unlinked)
+            self._finish(outputs, exception)
+        return score, rows
+
+    def _write(self, score: float | None, rows: list[dict[str, Any]], results: Any) -> None:
+        run = self.run
+        failures = sum(row["error"] is not None for row in rows)
+        spent = figures(self.meter)
+        told = {names.METRIC_EVAL: score, _safe(self.metric): score, **spent}
+        counts = {names.METRIC_ROWS: len(rows), names.METRIC_FAILURES: failures} if rows else {}
+        # Where several share a run, each has a step and files of its own.
+        shared = 0 if run.owned else self.step
+        run.metrics({name: value for name, value in {**told, **counts}.items() if value is not None}, step=shared)
+        if rows:
+            run.text(
+                artifacts.table([_result_row(*result) for result in results]),
+                _numbered(names.RESULT_TABLE_FILE, shared),
+            )
+            run.text(as_json(rows), _numbered(names.ROWS_FILE, shared))
+
+    def _finish(self, outputs: Any, exception: BaseException | None) -> None:
+        failed = exception is not None or outputs is None
+        if exception is not None:
+            self.run.tags({names.TAG_ERROR: text(f"{type(exception).__name__}: {exception}")[:5000]})
+        self.run.end(status_of(exception) if failed and exception is not None else FAILED if failed else FINISHED)
+
+
+def figures(meter: Meter) -> dict[str, float]:
+    """What was spent, as metrics of a run."""
+    calls = meter.total("calls")
+    if not calls:
+        return {}
+    told = {names.METRIC_LLM_CALLS: calls, names.METRIC_TOKENS: meter.total("total_tokens")}
+    cost = meter.total("cost")
+    return {**told, names.METRIC_COST: cost} if cost else told
+
+
+def status_of(exception: BaseException | None) -> str:
+    """How a run ended."""
+    if exception is None:
+        return FINISHED
+    return FAILED if isinstance(exception, Exception) else KILLED
+
+
+def score_of(outputs: Any) -> float | None:
+    """The score of what `Evaluate` returned, on any release."""
+    if isinstance(outputs, tuple):
+        outputs = outputs[0] if outputs else None
+    score = outputs.get("score") if isinstance(outputs, dspy.Prediction) else outputs
+    return number(score)
+
+
+def _numbered(file: str, step: int) -> str:
+    stem, dot, ending = file.rpartition(".")
+    return f"{stem}_{step}{dot}{ending}" if step else file
+
+
+def _safe(name: str) -> str:
+    """A name that MLflow takes for a metric."""
+    kept = "".join(letter if letter.isalnum() or letter in "_-. /" else "_" for letter in name)
+    return kept[:200] or "score"
+
+
+def _result_row(example: Mapping[str, Any], prediction: Any, score: Any) -> dict[str, Any]:
+    """One line of the table of results, in MLflow's own column names."""
+    row: dict[str, Any] = {"score": score}
+    if hasattr(example, "items"):
+        row.update({f"example_{name}": value for name, value in example.items()})
+    if hasattr(prediction, "items"):
+        row.update({f"pred_{name}": value for name, value in prediction.items()})
+    return row

@@ -1,0 +1,109 @@
+"""What LM calls are spent on: calls, tokens, cost and time, by the role of who asks."""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mlflow.tracing.constant import TokenUsageKey
+
+from mlflow_dspy_plugin.seams import handed_down
+from mlflow_dspy_plugin.seams.lm_shapes import Answer, answer_of
+from mlflow_dspy_plugin.usage import cost_of, tokens_of
+
+# The program that is improved; what proposes changes to it; what judges its answers.
+TASK, REFLECTION, METRIC = "task", "reflection", "metric"
+# Under these names code inherits what counts its LM calls, and as whose.
+METERS, ROLE = "meters", "role"
+_TOKENS = (TokenUsageKey.INPUT_TOKENS, TokenUsageKey.OUTPUT_TOKENS, TokenUsageKey.TOTAL_TOKENS)
+
+
+class Meter:
+    """Counts LM calls by role. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spent: dict[str, dict[str, Any]] = {}
+
+    def add(self, role: str, tokens: Mapping[str, int], cost: float | None, cached: bool) -> None:
+        """Count an answer."""
+        with self._lock:
+            spent = self._spent.setdefault(role, _nothing())
+            spent["cached"] += cached
+            for name in _TOKENS:
+                spent[name] += tokens.get(name, 0)
+            if cost is not None:
+                spent["cost"] = (spent["cost"] or 0.0) + cost
+
+    def add_call(self, role: str, seconds: float) -> None:
+        """Count a call, whatever came of it."""
+        with self._lock:
+            spent = self._spent.setdefault(role, _nothing())
+            spent["calls"] += 1
+            spent["seconds"] = round(spent["seconds"] + seconds, 6)
+
+    def as_plain(self) -> dict[str, dict[str, Any]]:
+        """As in the record."""
+        with self._lock:
+            return {role: dict(spent) for role, spent in self._spent.items()}
+
+    def total(self, what: str) -> float:
+        """The sum of one figure over all roles."""
+        with self._lock:
+            return sum(spent[what] or 0 for spent in self._spent.values())
+
+
+def _nothing() -> dict[str, Any]:
+    return {"calls": 0, "cached": 0, **dict.fromkeys(_TOKENS, 0), "cost": None, "seconds": 0.0}
+
+
+class Counting:
+    """Hears of LM calls, and counts them where the code that asks has inherited meters."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, Stopwatch] = {}
+
+    def begin(self, call_id: str) -> None:
+        """A call begins."""
+        self._begun[call_id] = Stopwatch()
+
+    def end(self, call_id: str) -> None:
+        """A call has ended."""
+        watch = self._begun.pop(call_id, None)
+        if watch is not None:
+            for meter in handed_down.inherited(METERS) or ():
+                meter.add_call(_role(), watch.seconds)
+
+    def answered(self, result: Any) -> None:
+        """A call has an answer."""
+        meters = handed_down.inherited(METERS)
+        if not meters:
+            return
+        answer = answer_of(result)
+        tokens, cost = _billed(answer)
+        for meter in meters:
+            meter.add(_role(), tokens, cost, answer.cache_hit)
+
+
+def _role() -> str:
+    return handed_down.inherited(ROLE) or REFLECTION
+
+
+def _billed(answer: Answer) -> tuple[Mapping[str, int], float | None]:
+    """What an answer costs; what DSPy's cache has answered costs nothing."""
+    if answer.cache_hit:
+        return {}, None
+    cost = cost_of(answer.cost)
+    return tokens_of(answer.usage), cost and cost["total_cost"]
+
+
+class Stopwatch:
+    """How long something takes."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Until now."""
+        return time.monotonic() - self._begin

@@ -1,0 +1,217 @@
+"""One optimization: its record in memory, and its run, which is written while it goes on."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.boundary import attempt, never_raises, warn
+from mlflow_dspy_plugin.packaging.save import save_model
+from mlflow_dspy_plugin.recording.runs import Run
+from mlflow_dspy_plugin.tracking import artifacts, datasets
+from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
+from mlflow_dspy_plugin.tracking.meter import Stopwatch
+from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
+from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, Candidate, Record
+
+# The table and the record are written anew at most this often, and for a small part of the time.
+_SECONDS_BETWEEN, _PART_OF_TIME = 5.0, 0.02
+_KINDS = {"eval_minibatch": MINIBATCH}
+_LONGEST_TAG = 5_000
+
+
+class Optimization:
+    """An optimization that is under way. Threads may share it.
+
+    Args:
+        record: What is known of it.
+        run: Where it is written.
+        most_runs: How many of its evaluations get a run of their own.
+        outer: The optimization that it is a part of.
+    """
+
+    def __init__(self, record: Record, run: Run, most_runs: int, outer: "Optimization | None" = None) -> None:
+        self.record, self.run, self.outer = record, run, outer
+        self._lock = threading.Lock()
+        self._runs_left, self._steps = most_runs, {}
+        self._best_program: Any = None
+        self._written_at, self._pause = time.monotonic(), _SECONDS_BETWEEN
+
+    # -- the beginning ------------------------------------------------------------------------
+
+    def describe(self, program: Any, lm_parameters: dict[str, str]) -> None:
+        """Write what is known before anything is tried."""
+        record = self.record
+        told = {**record.parameters, "optimizer": record.optimizer, "metric": record.metric}
+        plain_ones = {name: value for name, value in told.items() if value is not None}
+        self.run.params({**artifacts.parameters(plain_ones), **lm_parameters})
+        tags = {names.TAG_OPTIMIZER: record.optimizer, names.TAG_PROGRAM: record.program}
+        self.run.tags({name: value for name, value in tags.items() if value})
+        if program is not None:
+            artifacts.write_program(self.run, program, names.PROGRAM_BEFORE_FILE)
+
+    def describe_examples(self, name: str, examples: Any) -> None:
+        """Write a set of examples: as an input of the run, and as a table."""
+        rows = attempt(lambda: list(examples), lambda error: [])
+        if not rows:
+            self.record.leave_out(f"{name}: it is empty, or no list of examples")
+            return
+        dataset = datasets.input_of(rows, name)
+        self.record.datasets[name] = {"rows": len(rows), "digest": dataset["digest"]}
+        self.run.inputs(dataset, name)
+        self.run.text(artifacts.table([_columns(row) for row in rows]), f"{name}.json")
+
+    # -- what is tried ------------------------------------------------------------------------
+
+    def takes_a_run(self) -> bool:
+        """Take one of the runs that may be made below this one, if any is left."""
+        with self._lock:
+            taken = self._runs_left > 0
+            self._runs_left -= taken
+            return taken
+
+    def begin_evaluation(self, program: Any, metric: Any, devset: Any, key: str) -> Evaluation:
+        """An evaluation of a candidate begins."""
+        with self._lock:
+            step = self._steps[key] = self._steps.get(key, -1) + 1
+        run = self.run.child(f"{key}_{step}", {}) if self.takes_a_run() else None
+        evaluation = Evaluation(program, metric, devset, key, run, step=step)
+        evaluation.describe()
+        return evaluation
+
+    def end_evaluation(self, evaluation: Evaluation, outputs: Any, exception: BaseException | None) -> None:
+        """An evaluation of a candidate has ended."""
+        score, rows = evaluation.end(outputs, exception)
+        if exception is not None or outputs is None:
+            self.record.leave_out(f"{evaluation.key}: an evaluation raised {type(exception).__name__}")
+            return
+        kind = _KINDS.get(evaluation.key, FULL)
+        candidate = self.record.add(
+            {
+                "seconds": round(evaluation.watch.seconds, 4),
+                "program": self.record.see(evaluation.program),
+                "kind": kind,
+                "score": score,
+                "rows": len(rows) or evaluation.devset_size,
+                "failures": sum(row["error"] is not None for row in rows),
+                "usage": evaluation.meter.as_plain(),
+                "run": evaluation.run,
+            }
+        )
+        if score is not None:
+            self.run.metrics({evaluation.key: score}, step=evaluation.step)
+        self._scored(candidate, evaluation.program, rows)
+
+    def add_candidate(self, program: Any, **known: Any) -> Candidate:
+        """Note a candidate that was scored by other means than `dspy.Evaluate`."""
+        key, rows = known.pop("key", None), known.pop("row_results", [])
+        candidate = self.record.add({"seconds": 0.0, "program": self.record.see(program), **known}, key)
+        self._scored(candidate, program, rows)
+        return candidate
+
+    def _scored(self, candidate: Candidate, program: Any, rows: list[dict[str, Any]]) -> None:
+        record = self.record
+        told = {names.METRIC_SCORE: candidate.score, **figures(record.meter)}
+        if record.best is not None:
+            told[names.METRIC_BEST_SCORE] = record.best.score
+        self.run.metrics({name: value for name, value in told.items() if value is not None}, step=candidate.number)
+        if rows and candidate.kind != MINIBATCH:
+            record.rows["before"] = record.rows["before"] or rows
+            if candidate.is_best_so_far:
+                record.rows["best"] = rows
+        if candidate.is_best_so_far and program is not None:
+            self._best_program = attempt(program.deepcopy, lambda error: None)
+        self._write_sometimes()
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def _write_sometimes(self) -> None:
+        with self._lock:
+            if time.monotonic() - self._written_at < self._pause:
+                return
+            self._written_at = time.monotonic()
+        watch = Stopwatch()
+        self._write()
+        self._pause = max(_SECONDS_BETWEEN, watch.seconds / _PART_OF_TIME)
+
+    @never_raises
+    def _write(self) -> None:
+        """Write the record and the table of candidates as they are now."""
+        told = self.record.as_plain()
+        self.run.text(as_json(told), names.OPTIMIZATION_FILE)
+        self.run.text(artifacts.table([_line(each) for each in told["candidates"]]), names.CANDIDATES_FILE)
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def end(self, best: Any, status: str, exception: BaseException | None) -> None:
+        """The optimization has ended; `best` is what it returned."""
+        error = None if exception is None else f"{type(exception).__name__}: {text(exception)}"
+        try:
+            self._conclude(best if best is not None else self._best_program, status, error)
+        finally:
+            self._best_program = None
+            self.run.end(status)
+
+    def _conclude(self, best: Any, status: str, error: str | None) -> None:
+        record = self.record
+        record.see(best)
+        record.end(status, error)
+        self._write_best(best)
+        self._summarize()
+        told = {names.TAG_ERROR: error, names.TAG_LEFT_OUT: "; ".join(record.left_out)}
+        self.run.tags({name: value[:_LONGEST_TAG] for name, value in told.items() if value})
+        self._write()
+        self._write_report()
+
+    def _summarize(self) -> None:
+        record, told = self.record, figures(self.record.meter)
+        if record.best is not None and record.baseline is not None:
+            told[names.METRIC_BASELINE] = record.baseline
+            told[names.METRIC_GAIN] = record.best.score - record.baseline
+        if record.best is not None and record.best.score is not None:
+            # What stands in the column of the table of runs is the best, not the last.
+            told[names.METRIC_EVAL] = record.best.score
+        self.run.metrics(told, step=len(record.candidates))
+
+    def _write_best(self, best: Any) -> None:
+        if best is None:
+            return
+        artifacts.write_program(self.run, best, names.BEST_MODEL_FILE)
+        if self.outer is None:
+            attempt(lambda: self.run.model(_saving(best), names.BEST_MODEL), self._no_model)
+
+    def _no_model(self, error: BaseException) -> None:
+        self.record.leave_out(f"the model of the best program: {text(error)}")
+        warn("The best program could not be logged as a model (%s); best_model.json has its state.", text(error))
+
+    @never_raises
+    def _write_report(self) -> None:
+        from mlflow_dspy_plugin.tracking.report.page import page_of
+
+        self.run.text(page_of(self.record.as_plain()), names.REPORT_FILE)
+
+    def wait(self) -> None:
+        """Wait until it is written, as long as that is quick."""
+        recorder, record = self.run.recorder, self.record
+        recorder.flush(recorder.patience(record.seconds or 0.0))
+
+
+def _saving(program: Any):
+    def save(folder: Path) -> None:
+        save_model(program, folder)
+
+    return save
+
+
+def _columns(example: Any) -> dict[str, Any]:
+    told = plain(example)
+    return told if isinstance(told, dict) else {"example": told}
+
+
+def _line(candidate: dict[str, Any]) -> dict[str, Any]:
+    """A candidate as a line of the table."""
+    usage = candidate["usage"].values()
+    spent = {name: sum(each[name] or 0 for each in usage) for name in ("calls", "total_tokens", "cost")}
+    told = {name: value for name, value in candidate.items() if name != "usage"}
+    return {**told, "llm_calls": spent["calls"], "tokens": spent["total_tokens"], "cost": spent["cost"]}

@@ -1,0 +1,151 @@
+"""`track_optimization`: a search that the user has written by hand gets the record that an optimizer gets."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dspy
+
+from mlflow_dspy_plugin.errors import TrackingError
+from mlflow_dspy_plugin.seams import active_run
+from mlflow_dspy_plugin.seams import handed_down as handed_down_seam
+from mlflow_dspy_plugin.tracking import artifacts
+from mlflow_dspy_plugin.tracking.compile import MOST_RUNS, OPTIMIZATION, entered, hand_down, run_for
+from mlflow_dspy_plugin.tracking.evaluation import score_of, status_of
+from mlflow_dspy_plugin.tracking.feedback import metric_name
+from mlflow_dspy_plugin.tracking.optimization import Optimization
+from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, TRAIN, Record
+
+_KINDS = (FULL, MINIBATCH, TRAIN)
+
+
+class OwnLoop:
+    """A search that is under way: what is tried is told by `log_candidate`, or by `dspy.Evaluate`.
+
+    Attributes:
+        best: What the record calls the best program; the best candidate by default.
+    """
+
+    def __init__(self, optimization: Optimization) -> None:
+        self._optimization = optimization
+        self.best: dspy.Module | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        """The run, once the tracking server has made it."""
+        return self._optimization.run.run_id
+
+    def log_candidate(
+        self,
+        program: dspy.Module,
+        score: Any,
+        *,
+        kind: str = FULL,
+        rows: int = 0,
+        parents: Sequence[int] = (),
+        accepted: bool | None = None,
+        why: str | None = None,
+    ) -> int:
+        """Record a program that was scored.
+
+        A call of `dspy.Evaluate` inside the block records its program by itself: for that one, this
+        adds what is said here to the same candidate.
+
+        Args:
+            program: The program, as it was scored.
+            score: Its score: a number, or what `dspy.Evaluate` returned.
+            kind: `"full"`, `"minibatch"` or `"train"`: on what it was scored.
+            rows: On how many examples.
+            parents: The numbers of the candidates that it was made from.
+            accepted: Whether the search goes on with it.
+            why: Why it was accepted or rejected, or how it was made.
+
+        Returns:
+            Its number, for `parents` of others.
+
+        Raises:
+            TrackingError: If the program is none, the kind is unknown, or a parent was not recorded.
+        """
+        record = self._optimization.record
+        _check(program, kind, parents, len(record.candidates))
+        status = {None: "scored", True: "accepted", False: "rejected"}[accepted]
+        said = {"parents": list(parents), "status": status, "why": why}
+        known = record.last_of(record.see(program))
+        if known is not None and known.run is not None and known.score == score_of(score) and known.why is None:
+            vars(known).update(said)
+            return known.number
+        found = {"kind": kind, "score": score_of(score), "rows": rows, **said}
+        return self._optimization.add_candidate(program, **found).number
+
+    def note(self, kind: str, **facts: Any) -> None:
+        """Keep what else is worth telling, such as a proposal; it stands in the report in order of time."""
+        self._optimization.record.note(kind, **facts)
+
+
+def _check(program: Any, kind: str, parents: Sequence[int], candidates: int) -> None:
+    if not isinstance(program, dspy.Module):
+        raise TrackingError(
+            f"log_candidate got {type(program).__name__} as program. Give the dspy.Module that was scored."
+        )
+    if kind not in _KINDS:
+        raise TrackingError(f"log_candidate got kind={kind!r}. Give one of {', '.join(map(repr, _KINDS))}.")
+    unknown = [number for number in parents if number not in range(candidates)]
+    if unknown:
+        raise TrackingError(
+            f"log_candidate got parents {unknown}, of which there is no candidate yet. Give numbers that "
+            "log_candidate has returned."
+        )
+
+
+@contextlib.contextmanager
+def track_optimization(
+    name: str,
+    *,
+    program: dspy.Module | None = None,
+    metric: Any = None,
+    trainset: Sequence[Any] | None = None,
+    valset: Sequence[Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    max_candidate_runs: int = MOST_RUNS,
+) -> Iterator[OwnLoop]:
+    """Record a hand-written search as `autolog(log_compiles=True)` records an optimizer.
+
+    Each `dspy.Evaluate` in the block, and each `log_candidate`, is a candidate. The run is the active one,
+    or one that is made; it has the learning curve, the table of candidates, the report and the best
+    program as a model. Nothing waits for the tracking server. Evaluations are seen, and LM calls counted,
+    while `mlflow.dspy.autolog(log_compiles=True)` or `log_evals=True` is on; `log_candidate` works without.
+
+    Args:
+        name: What the search is called.
+        program: The program before.
+        metric: The metric; its name is kept.
+        trainset: Examples that the search learns from.
+        valset: Examples that it is scored on.
+        parameters: Its settings.
+        max_candidate_runs: As in `mlflow.dspy.autolog`.
+
+    Yields:
+        What takes the candidates.
+    """
+    outer = handed_down_seam.inherited(OPTIMIZATION)
+    record = Record(name, dict(parameters or {}), program, metric_name(metric))
+    optimization = Optimization(record, run_for(name, outer), max_candidate_runs, outer)
+    handed = hand_down(optimization, program)
+    run_id = entered(optimization.run, outer)
+    optimization.describe(program, artifacts.lm_parameters())
+    for which, examples in (("trainset", trainset), ("valset", valset)):
+        if examples is not None:
+            optimization.describe_examples(which, examples)
+    loop, raised = OwnLoop(optimization), None
+    try:
+        yield loop
+    except BaseException as error:
+        raised = error
+        raise
+    finally:
+        handed_down_seam.take_back(handed)
+        if run_id is not None:
+            active_run.leave_run(run_id)
+        optimization.end(loop.best, status_of(raised), raised)
+        optimization.wait()
+        raised = None

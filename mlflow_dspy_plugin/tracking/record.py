@@ -1,0 +1,195 @@
+"""The record of one optimization: all that is known of it, in memory, as plain JSON."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow_dspy_plugin.tracking.meter import Meter
+from mlflow_dspy_plugin.tracking.plain_values import plain
+from mlflow_dspy_plugin.tracking.programs_seen import digest_of, picture_of
+
+FORMAT = 1
+# Evaluations whose `kind` says how far their score is to be trusted.
+FULL, MINIBATCH, TRAIN = "full", "minibatch", "train"
+# Of what an optimizer alone can tell, the newest are kept.
+_MOST_NOTES = 5_000
+_MOST_LEFT_OUT = 100
+
+
+@dataclass
+class Candidate:
+    """A program that was scored.
+
+    Attributes:
+        number: Its place in order of time.
+        at: When it was scored, in seconds since the start.
+        program: The digest of the program.
+        kind: `FULL`, `MINIBATCH` or `TRAIN`.
+        score: As DSPy gives it, in percent mostly; None where there is none.
+        run_id: A function that gives the id of its run, once there is one.
+    """
+
+    number: int
+    at: float
+    seconds: float
+    program: str | None
+    kind: str
+    score: float | None
+    rows: int = 0
+    failures: int = 0
+    parents: list[int] = field(default_factory=list)
+    status: str = "scored"
+    why: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    run: Any = None
+    is_best_so_far: bool = False
+
+    def as_plain(self) -> dict[str, Any]:
+        """As in the record."""
+        told = {name: value for name, value in vars(self).items() if name != "run"}
+        return {**told, "step": self.number, "run_id": self.run.run_id if self.run is not None else None}
+
+
+class Record:
+    """What is known of one optimization. Threads may share it.
+
+    Args:
+        optimizer: What it is called.
+        parameters: What it was made and called with.
+        program: The program before.
+        metric: The name of the metric.
+    """
+
+    def __init__(self, optimizer: str, parameters: Mapping[str, Any], program: Any, metric: str | None) -> None:
+        self._lock = threading.RLock()
+        self.optimizer, self.parameters, self.metric = optimizer, plain(parameters), metric
+        self.program = type(program).__name__ if program is not None else None
+        self.meter = Meter()
+        self.started, self._clock = time.time(), time.monotonic()
+        self.status, self.error = "RUNNING", None
+        self.seconds: float | None = None
+        self.datasets: dict[str, Any] = {}
+        self.candidates: list[Candidate] = []
+        self.programs: dict[str, Any] = {}
+        self.notes: list[dict[str, Any]] = []
+        self.rows: dict[str, list[Any]] = {"before": [], "best": []}
+        self.left_out: list[str] = []
+        self.before = self.see(program)
+        self._best: Candidate | None = None
+        # What the optimizer calls its candidates.
+        self._keys: dict[Any, int] = {}
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._clock
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best candidate so far: one that was scored on all rows, if there is one."""
+        return self._best
+
+    @property
+    def baseline(self) -> float | None:
+        """The score of the program before, or else of the first candidate that was scored on all rows."""
+        with self._lock:
+            full = [each for each in self.candidates if each.kind != MINIBATCH and each.score is not None]
+            own = [each for each in full if each.program == self.before]
+        return (own or full)[0].score if full else None
+
+    def see(self, program: Any) -> str | None:
+        """The digest of a program, which is kept."""
+        picture = picture_of(program)
+        if picture is None:
+            return None
+        digest = digest_of(picture)
+        with self._lock:
+            self.programs.setdefault(digest, picture)
+        return digest
+
+    def add(self, candidate: Mapping[str, Any], key: Any = None) -> Candidate:
+        """Note a program that was scored; `candidate` has the fields of `Candidate` that are known."""
+        with self._lock:
+            made = Candidate(number=len(self.candidates), at=self.elapsed, **candidate)
+            self.candidates.append(made)
+            if key is not None:
+                self._keys[key] = made.number
+            self._judge(made)
+            return made
+
+    def _judge(self, candidate: Candidate) -> None:
+        if candidate.score is None:
+            return
+        best = self._best
+        # A score on a few rows is no match for one on all of them.
+        better = best is None or (candidate.kind != MINIBATCH, candidate.score) > (best.kind != MINIBATCH, best.score)
+        if better and not (best is not None and best.kind != MINIBATCH and candidate.kind == MINIBATCH):
+            self._best, candidate.is_best_so_far = candidate, True
+
+    def name(self, key: Any, candidate: Candidate) -> None:
+        """Note what the optimizer calls a candidate."""
+        with self._lock:
+            self._keys[key] = candidate.number
+
+    def known_as(self, key: Any) -> Candidate | None:
+        """The candidate that the optimizer calls so."""
+        with self._lock:
+            number = self._keys.get(key)
+            return self.candidates[number] if number is not None else None
+
+    def numbers_of(self, keys: Sequence[Any]) -> list[int]:
+        """The numbers of candidates by what the optimizer calls them."""
+        with self._lock:
+            return [self._keys[key] for key in keys if key in self._keys]
+
+    def last_of(self, program: str | None) -> Candidate | None:
+        """The newest candidate that is this program."""
+        with self._lock:
+            return next((each for each in reversed(self.candidates) if each.program == program), None)
+
+    def note(self, kind: str, **facts: Any) -> None:
+        """Keep what the optimizer alone can tell."""
+        told = {"at": round(self.elapsed, 3), "kind": kind, **{name: plain(fact) for name, fact in facts.items()}}
+        with self._lock:
+            self.notes.append(told)
+            if len(self.notes) > _MOST_NOTES:
+                del self.notes[: _MOST_NOTES // 10]
+
+    def leave_out(self, what: str) -> None:
+        """Note what the record does not hold, and why."""
+        with self._lock:
+            if what not in self.left_out and len(self.left_out) < _MOST_LEFT_OUT:
+                self.left_out.append(what)
+
+    def end(self, status: str, error: str | None) -> None:
+        """The optimization has ended."""
+        self.status, self.error, self.seconds = status, error, self.elapsed
+
+    def as_plain(self) -> dict[str, Any]:
+        """All of it, as in `optimization.json`."""
+        with self._lock:
+            best = self._best
+            return {
+                "format": FORMAT,
+                "optimizer": self.optimizer,
+                "parameters": self.parameters,
+                "program": self.program,
+                "metric": self.metric,
+                "status": self.status,
+                "error": self.error,
+                "started": self.started,
+                "seconds": round(self.seconds if self.seconds is not None else self.elapsed, 3),
+                "datasets": self.datasets,
+                "baseline": self.baseline,
+                "best": best.number if best is not None else None,
+                "best_score": best.score if best is not None else None,
+                "before": self.before,
+                "usage": self.meter.as_plain(),
+                "candidates": [each.as_plain() for each in self.candidates],
+                "programs": self.programs,
+                "notes": list(self.notes),
+                "rows": self.rows,
+                "left_out": list(self.left_out),
+            }
