@@ -207,8 +207,6 @@ class Recorder:
         if refusal is None:
             self._outage.end()
             self._broken = 0
-            if operation["do"] == "end":
-                self.store.forget(operation["run"])
             return True
         if refusal.kind is Kind.BROKEN:
             self._broken += 1

@@ -6,6 +6,7 @@ died between doing and noting it leaves it to another.
 """
 
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ Operation = Mapping[str, Any]
 # What MLflow's stores take in one request.
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100
 _ID = "id:"
+# One that is forgotten is looked for in the store.
+_MOST_IDS = 10_000
 _MILLISECONDS = 1000
 
 
@@ -47,7 +50,7 @@ class RunStore:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._client = MlflowClient(uri)
-        self._ids: dict[str, str] = {}
+        self._ids: OrderedDict[str, str] = OrderedDict()
         # Runs that were made here and have not ended, as MLflow gave them.
         self._made: dict[str, Run] = {}
         self._doing: dict[str, Callable[[Operation], None]] = {
@@ -83,10 +86,10 @@ class RunStore:
             return refusal_of(self._store, error)
         return None
 
-    def forget(self, key: str) -> None:
-        """A run that has ended needs its id no more."""
-        self._ids.pop(key, None)
-        self._made.pop(key, None)
+    def _remember(self, key: str, run_id: str) -> None:
+        self._ids[key] = run_id
+        if len(self._ids) > _MOST_IDS:
+            self._ids.popitem(last=False)
 
     @property
     def _store(self) -> Any:
@@ -97,7 +100,7 @@ class RunStore:
         run_id = self.run_id(key) or self._found(key, operation["experiment"])
         if run_id is None:
             raise MlflowException.invalid_parameter_value(f"There is no run {key}; it was deleted, or never made.")
-        self._ids[key] = run_id
+        self._remember(key, run_id)
         return run_id
 
     def _found(self, key: str, experiment: str) -> str | None:
@@ -108,13 +111,14 @@ class RunStore:
     def _begin(self, operation: Operation) -> None:
         key, experiment = operation["run"], operation["experiment"]
         if operation.get("again") and (run_id := self._found(key, experiment)) is not None:
-            self._ids[key] = run_id
+            self._remember(key, run_id)
             return
         tags = {**operation["tags"], TAG_RUN_KEY: key}
         if (parent := operation.get("parent")) is not None:
             tags[MLFLOW_PARENT_RUN_ID] = self._id_of({"run": parent, "experiment": experiment})
         begun = self._client.create_run(experiment, _milliseconds(operation), tags, operation["name"])
-        self._ids[key], self._made[key] = begun.info.run_id, begun
+        self._made[key] = begun
+        self._remember(key, begun.info.run_id)
 
     def _params(self, operation: Operation) -> None:
         run_id = self._id_of(operation)
@@ -161,6 +165,7 @@ class RunStore:
 
     def _end(self, operation: Operation) -> None:
         self._client.set_terminated(self._id_of(operation), operation["status"], _milliseconds(operation))
+        self._made.pop(operation["run"], None)
 
 
 def existing(run_id: str) -> str:

@@ -91,8 +91,6 @@ class Run:
     def end(self, status: str) -> None:
         """End it, if it was made here."""
         if self.owned:
-            # The thread forgets the id of what has ended.
-            self._known = self.run_id
             self._put("end", status=status, at=time.time())
 
     def _put(self, do: str, **values: Any) -> None:

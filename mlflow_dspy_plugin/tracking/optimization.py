@@ -161,6 +161,8 @@ class Optimization:
         self._summarize()
         told = {names.TAG_ERROR: error, names.TAG_LEFT_OUT: "; ".join(record.left_out)}
         self.run.tags({name: value[:_LONGEST_TAG] for name, value in told.items() if value})
+        # By then the runs of the last candidates have ids.
+        self.wait()
         self._write()
         self._write_report()
 
