@@ -6,7 +6,7 @@ from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.examples import sides
 from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
 
-_WIDTH, _HEIGHT, _MARGIN, _MIDDLE = 1040, 92, 60, 34
+_WIDTH, _HEIGHT, _MARGIN, _MIDDLE = 1040, 90, 60, 44
 
 
 def comparison_page(names: tuple[str, str], pairs: Pairs, difference: Difference) -> str:
@@ -22,8 +22,8 @@ def comparison_page(names: tuple[str, str], pairs: Pairs, difference: Difference
         "header",
         element("p", "Comparison of two runs", class_="eyebrow"),
         element("h1", title),
-        element("p", f"A is {names[0]}, B is {names[1]}.", class_="lede"),
-        layout.tiles(*_tiles(pairs, difference)),
+        element("p", f"A is {names[0]}, B is {names[1]}: what B has better is won.", class_="lede"),
+        layout.tiles(*_tiles(names, pairs, difference)),
     )
     parts = (
         layout.section("difference", "How sure the difference is", _drawing(difference), _reading(difference)),
@@ -43,16 +43,14 @@ def verdict(names: tuple[str, str], difference: Difference) -> str:
     return f"{better} is better than {worse} by {wording.points(abs(difference.difference)).lstrip('+')}"
 
 
-def _tiles(pairs: Pairs, difference: Difference) -> list[Html]:
+def _tiles(names: tuple[str, str], pairs: Pairs, difference: Difference) -> list[Html]:
     kind = "good" if (difference.difference or 0) > 0 else "bad" if (difference.difference or 0) < 0 else None
+    sides = f"{wording.number(len(pairs.won))} won, {wording.number(len(pairs.lost))} lost by B"
     return [
-        layout.tile("Score of A", wording.percent(difference.score_a)),
-        layout.tile("Score of B", wording.percent(difference.score_b)),
+        layout.tile("Score of A", wording.percent(difference.score_a), beside=names[0]),
+        layout.tile("Score of B", wording.percent(difference.score_b), beside=names[1]),
         layout.tile("Difference", wording.points(difference.difference), beside=interval(difference), kind=kind),
-        layout.tile("Won by B", wording.number(len(pairs.won)), kind="good" if pairs.won else None),
-        layout.tile("Lost by B", wording.number(len(pairs.lost)), kind="bad" if pairs.lost else None),
-        layout.tile("Same", wording.number(len(pairs.same))),
-        layout.tile("Examples compared", wording.number(difference.examples)),
+        layout.tile("Examples compared", wording.number(difference.examples), beside=sides),
     ]
 
 
@@ -60,7 +58,7 @@ def interval(difference: Difference) -> str | None:
     """The interval in words; None where there is none."""
     if difference.interval is None:
         return None
-    low, high = (wording.points(each).removesuffix(" points") for each in difference.interval)
+    low, high = map(wording.signed, difference.interval)
     return f"95% interval {low} to {high}"
 
 
@@ -89,23 +87,18 @@ def _drawing(difference: Difference) -> Html | None:
         return round(_WIDTH / 2 + (_WIDTH / 2 - _MARGIN) * points / reach, 1)
 
     kind = "good" if low > 0 else "bad" if high < 0 else "plain"
-    labels = ((low, wording.points(low)), (high, wording.points(high)))
-    written = [
-        element("text", said.removesuffix(" points"), x=x(at), y=_MIDDLE + 28, text_anchor="middle")
-        for at, said in labels
-    ]
+    labels = [(x(end), wording.signed(end)) for end in difference.interval]
     # Two labels at about one place would cover each other.
     if x(high) - x(low) < 60:
-        written = [element("text", interval(difference), x=x(high), y=_MIDDLE + 28, text_anchor="middle")]
+        labels = [((x(low) + x(high)) / 2, interval(difference))]
     parts = (
         element("line", x1=_MARGIN, x2=_WIDTH - _MARGIN, y1=_MIDDLE, y2=_MIDDLE, class_="grid"),
-        element("line", x1=x(0), x2=x(0), y1=_MIDDLE - 22, y2=_MIDDLE + 34, class_="baseline"),
-        element("text", "no difference", x=x(0), y=_MIDDLE + 52, text_anchor="middle"),
+        element("line", x1=x(0), x2=x(0), y1=_MIDDLE - 14, y2=_MIDDLE + 22, class_="baseline"),
+        element("text", "no difference", x=x(0), y=_MIDDLE + 40, text_anchor="middle"),
         element("line", x1=x(low), x2=x(high), y1=_MIDDLE, y2=_MIDDLE, class_=f"interval {kind}"),
         element("circle", cx=x(difference.difference), cy=_MIDDLE, r=7, class_=f"interval-dot {kind}"),
+        [element("text", said, x=at, y=_MIDDLE - 20, text_anchor="middle") for at, said in labels],
     )
     title = element("title", f"Difference {wording.points(difference.difference)}, {interval(difference)}")
-    drawing = element(
-        "svg", title, join(*parts, written), role="img", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="curve"
-    )
+    drawing = element("svg", title, join(parts), role="img", viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="curve")
     return element("figure", drawing)

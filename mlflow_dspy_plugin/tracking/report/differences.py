@@ -1,5 +1,6 @@
 """What changed in the program: instructions and demos of every predictor, from the first to the best."""
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -15,6 +16,8 @@ _MOST_TEXT = 200_000
 _MOST_DEMOS = 40
 # Unchanged stretches longer than this are folded, but for their ends.
 _LONG_SAME, _END = 700, 200
+# White space at the ends of a text, and between its paragraphs.
+_AROUND = re.compile(r"(^\s+|\s+$|\s*\n\s*\n\s*)")
 # Demos that share less are two demos, not one that was changed.
 _ALIKE = 0.5
 
@@ -92,12 +95,9 @@ def _piece(piece: Piece) -> Html:
 
 
 def _marked(tag: str, sign: str, text: str) -> Html:
-    """Words with their mark; the white space around them is not marked."""
-    words = text.strip()
-    if not words:
-        return join(text)
-    before, after = text.split(words, 1)
-    return join(before, element(tag, _sign(sign), words), after)
+    """Words with their mark, paragraph by paragraph; the white space around these is not marked."""
+    parts = _AROUND.split(text)
+    return join(part if not part.strip() else element(tag, _sign(sign), part) for part in parts)
 
 
 def _sign(sign: str) -> Html:

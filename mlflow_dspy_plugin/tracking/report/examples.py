@@ -69,7 +69,7 @@ def _row(pair: Pair) -> Html:
     return layout.row(
         fields(inputs, **_LIMITS),
         element("td", fields(expected, **_LIMITS)),
-        element("td", _answer(pair.a, pair.score_a, "bad" if pair.change < 0 else "plain")),
+        element("td", _answer(pair.a, pair.score_a, "plain")),
         element("td", _answer(pair.b, pair.score_b, "good" if pair.change > 0 else "bad")),
         class_="example",
     )

@@ -18,8 +18,8 @@ _STATUS = {
 }
 _UNFINISHED = {
     "RUNNING": "{optimizer} is optimizing {program}",
-    "FAILED": "{optimizer} failed while it was optimizing {program}",
-    "KILLED": "{optimizer} was stopped while it was optimizing {program}",
+    "FAILED": "{optimizer} failed while optimizing {program}",
+    "KILLED": "{optimizer} was stopped while optimizing {program}",
 }
 
 
@@ -72,7 +72,7 @@ def _story(record: Mapping[str, Any]) -> Iterator[str]:
     if tried:
         yield f"It scored {wording.counted(tried, 'candidate')}{metric} in {wording.duration(record.get('seconds'))}."
     else:
-        yield f"It took {wording.duration(record.get('seconds'))}, and no candidate was scored."
+        yield f"No candidate was scored in {wording.duration(record.get('seconds'))}."
     if spent.calls:
         cost = f", which cost {_cost(spent)}" if spent.cost is not None else ", at a cost that is not known"
         calls, tokens = wording.counted(spent.calls, "LM call"), wording.counted(spent.total_tokens, "token")

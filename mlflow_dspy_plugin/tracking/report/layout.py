@@ -103,7 +103,10 @@ def shares(parts: Sequence[tuple[str, float, str]], shown: Sequence[str]) -> Htm
         parts: Name, size and kind of each.
         shown: What the legend says of each.
     """
-    pieces = [element("span", class_=kind, style=f"flex-grow:{size:g}") for _, size, kind in parts if size > 0]
+    whole = sum(size for _, size, _ in parts) or 1
+    # Growths that add up to less than one would leave a part of the bar empty.
+    grown = [(kind, 1000 * size / whole) for _, size, kind in parts if size > 0]
+    pieces = [element("span", class_=kind, style=f"flex-grow:{growth:.1f}") for kind, growth in grown]
     legend = [
         element("li", element("span", class_=f"swatch {kind}"), element("strong", text), f" {name}")
         for (name, _, kind), text in zip(parts, shown, strict=True)

@@ -13,7 +13,13 @@ def percent(score: float | None) -> str:
 
 def points(difference: float | None) -> str:
     """The difference of two scores of evaluations."""
-    return UNKNOWN if difference is None else _signed(f"{difference:+,.1f} points")
+    return UNKNOWN if difference is None else f"{signed(difference)} points"
+
+
+def signed(difference: float) -> str:
+    """A difference with its sign; none where it is nought as far as is shown."""
+    rounded = round(difference, 1)
+    return _signed(f"{rounded:+,.1f}") if rounded else "0.0"
 
 
 def mark(score: float | None) -> str:

@@ -13,6 +13,8 @@ from mlflow_dspy_plugin.tracking.report import wording
         (wording.percent(None), "–"),
         (wording.points(25.0), "+25.0 points"),
         (wording.points(-2.5), "−2.5 points"),
+        (wording.points(-0.01), "0.0 points"),
+        (wording.points(None), "–"),
         (wording.mark(1.0), "1"),
         (wording.mark(0.5), "0.5"),
         (wording.mark(-1200.0), "−1,200"),
