@@ -44,12 +44,13 @@ def verdict(names: tuple[str, str], difference: Difference) -> str:
 
 
 def _tiles(names: tuple[str, str], pairs: Pairs, difference: Difference) -> list[Html]:
-    kind = "good" if (difference.difference or 0) > 0 else "bad" if (difference.difference or 0) < 0 else None
     sides = f"{wording.number(len(pairs.won))} won, {wording.number(len(pairs.lost))} lost by B"
     return [
         layout.tile("Score of A", wording.percent(difference.score_a), beside=names[0]),
         layout.tile("Score of B", wording.percent(difference.score_b), beside=names[1]),
-        layout.tile("Difference", wording.points(difference.difference), beside=interval(difference), kind=kind),
+        layout.tile(
+            "Difference", wording.points(difference.difference), beside=interval(difference), kind=_kind(difference)
+        ),
         layout.tile("Examples compared", wording.number(difference.examples), beside=sides),
     ]
 
@@ -60,6 +61,12 @@ def interval(difference: Difference) -> str | None:
         return None
     low, high = map(wording.signed, difference.interval)
     return f"95% interval {low} to {high}"
+
+
+def _kind(difference: Difference) -> str:
+    """Better or worse only where the interval says so."""
+    low, high = difference.interval or (0.0, 0.0)
+    return "good" if low > 0 else "bad" if high < 0 else "plain"
 
 
 def _reading(difference: Difference) -> Html:
@@ -86,7 +93,7 @@ def _drawing(difference: Difference) -> Html | None:
     def x(points: float) -> float:
         return round(_WIDTH / 2 + (_WIDTH / 2 - _MARGIN) * points / reach, 1)
 
-    kind = "good" if low > 0 else "bad" if high < 0 else "plain"
+    kind = _kind(difference)
     labels = [(x(end), wording.signed(end)) for end in difference.interval]
     # Two labels at about one place would cover each other.
     if x(high) - x(low) < 60:
