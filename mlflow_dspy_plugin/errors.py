@@ -8,6 +8,7 @@
         ├── ProgramError            what was given is no program that can be saved
         ├── SettingError            what was given to autolog() cannot be used
         ├── InputError              an input does not fit the program
+        ├── ComparisonError         two runs that cannot be compared
         ├── SecretError             a secret would have reached the disk
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
         └── ModelFolderError        a model folder is missing, damaged, foreign or too new
@@ -47,6 +48,12 @@ class SettingError(DspyPluginError):
 
 class InputError(DspyPluginError):
     """An input (or input example) does not fit the fields of the program."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class ComparisonError(DspyPluginError):
+    """Two runs cannot be compared: one is unknown or has no rows, or they have no example in common."""
 
     code = INVALID_PARAMETER_VALUE
 

@@ -1,0 +1,1 @@
+"""A record becomes a page that people read: one HTML file without scripts, which needs nothing else."""

@@ -1,0 +1,159 @@
+"""What changed in the program: instructions and demos of every predictor, from the first to the best."""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import SequenceMatcher
+from itertools import zip_longest
+from typing import Any
+
+from mlflow_dspy_plugin.tracking.report import layout, wording
+from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, folded
+from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, predictors_of, program_of
+from mlflow_dspy_plugin.tracking.report.wordwise import Piece, compare_words
+
+_MOST_TEXT = 200_000
+_MOST_DEMOS = 40
+# Unchanged stretches longer than this are folded, but for their ends.
+_LONG_SAME, _END = 700, 200
+# White space at the ends of a text, and between its paragraphs.
+_AROUND = re.compile(r"(^\s+|\s+$|\s*\n\s*\n\s*)")
+# Demos that share less are two demos, not one that was changed.
+_ALIKE = 0.5
+
+
+def differences(record: Mapping[str, Any]) -> Html:
+    """The section that compares the program before with the best one."""
+    name, title = "differences", "What changed in the program"
+    first, last, what = _ends(record)
+    before, after = (predictors_of(program_of(record, each)) for each in (first, last))
+    if not before and not after:
+        return layout.section(name, title, layout.remark("No program was written down."))
+    if first is last:
+        note = layout.remark(f"The {what} is the program as it was.")
+        return layout.section(name, title, note, _predictors(before, before))
+    how = layout.remark(
+        f"From candidate {first.get('number')} (the first) to candidate {last.get('number')} (the {what}): ",
+        element("del", _sign(wording.MINUS), "taken out"),
+        " ",
+        element("ins", _sign("+"), "put in"),
+        ".",
+    )
+    return layout.section(name, title, how, _predictors(before, after))
+
+
+def _ends(record: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any], str]:
+    """The first candidate, and the best; the last one where none is the best."""
+    written = [each for each in candidates_of(record) if program_of(record, each) is not None]
+    if not written:
+        return {}, {}, "best"
+    best = best_of(record)
+    return (written[0], best, "best") if best in written else (written[0], written[-1], "last")
+
+
+def _predictors(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Html]:
+    names = dict.fromkeys([*before, *after])
+    return [_predictor(name, before.get(name) or {}, after.get(name) or {}) for name in names]
+
+
+def _predictor(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Html:
+    signatures = before.get("signature") or "", after.get("signature") or ""
+    return element(
+        "article",
+        element("h3", element("code", name)),
+        element("p", "Signature ", element("code", _compared(*signatures)), class_="signature"),
+        _instructions(before.get("instructions") or "", after.get("instructions") or ""),
+        _demos(before.get("demos") or [], after.get("demos") or []),
+    )
+
+
+def _instructions(before: str, after: str) -> Html:
+    news = "the same in both" if before == after else f"{_length(before)} → {_length(after)}"
+    heading = element("h4", "Instructions ", element("small", news))
+    return join(heading, element("div", _compared(before, after), class_="text diff", dir="auto"))
+
+
+def _length(text: str) -> str:
+    return wording.counted(len(text.split()), "word")
+
+
+def _compared(before: str, after: str) -> Html:
+    """Two texts as one, with what was taken out and what was put in."""
+    pieces = compare_words(cut(before, _MOST_TEXT), cut(after, _MOST_TEXT))
+    if not pieces:
+        return element("span", "(empty)", class_="none")
+    note = None
+    if before != after and all(piece.same for piece in pieces):
+        note = element("small", " (only white space changed)")
+    return join([_piece(each) for each in pieces], note)
+
+
+def _piece(piece: Piece) -> Html:
+    if piece.same:
+        return _same(piece.after)
+    return join(_marked("del", wording.MINUS, piece.before), _marked("ins", "+", piece.after))
+
+
+def _marked(tag: str, sign: str, text: str) -> Html:
+    """Words with their mark, paragraph by paragraph; the white space around these is not marked."""
+    parts = _AROUND.split(text)
+    return join(part if not part.strip() else element(tag, _sign(sign), part) for part in parts)
+
+
+def _sign(sign: str) -> Html:
+    return element("span", sign, class_="sign")
+
+
+def _same(text: str) -> Html:
+    if len(text) <= _LONG_SAME:
+        return join(text)
+    middle = text[_END:-_END]
+    summary = element("summary", f"{_length(middle)} that stayed the same")
+    return join(text[:_END], element("details", summary, middle, class_="stayed"), text[-_END:])
+
+
+def _demos(before: list[Any], after: list[Any]) -> Html | None:
+    if not before and not after:
+        return element("p", "No demos.", class_="none")
+    compared = list(_compared_demos(before, after))
+    states = [state for state, _ in compared]
+    words = {"gone": "taken out", "changed": "changed", "new": "put in", "same": "kept"}
+    counts = ", ".join(f"{states.count(state)} {word}" for state, word in words.items() if state in states)
+    # What changed first.
+    ordered = [item for wanted in ("changed", "new", "gone", "same") for state, item in compared if state == wanted]
+    rest = len(ordered) - _MOST_DEMOS
+    return join(
+        element("h4", "Demos ", element("small", f"{len(before)} → {len(after)}: {counts}")),
+        element("ul", ordered[:_MOST_DEMOS], class_="demos"),
+        layout.remark(f"{wording.counted(rest, 'more demo')} are left out here.") if rest > 0 else None,
+    )
+
+
+def _compared_demos(before: list[Any], after: list[Any]) -> Iterator[tuple[str, Html]]:
+    """Each demo of both, with what became of it."""
+    texts = [[_demo_text(demo) for demo in side] for side in (before, after)]
+    for kind, i1, i2, j1, j2 in SequenceMatcher(None, *texts, autojunk=False).get_opcodes():
+        for old, new in zip_longest(texts[0][i1:i2], texts[1][j1:j2]):
+            if kind == "equal":
+                yield "same", element("li", folded(new, short=200), class_="same")
+            elif old is not None and new is not None and _alike(old, new):
+                yield "changed", element("li", element("div", _compared(old, new), class_="text", dir="auto"))
+            else:
+                if old is not None:
+                    yield "gone", element("li", element("del", _sign(wording.MINUS), folded(old)), class_="gone")
+                if new is not None:
+                    yield "new", element("li", element("ins", _sign("+"), folded(new)), class_="new")
+
+
+def _demo_text(demo: Any) -> str:
+    if not isinstance(demo, Mapping):
+        return as_text(demo)
+    lines = [f"{name}: {as_text(value)}" for name, value in demo.items() if name != "augmented"]
+    return "\n".join([*lines, *(["(answered by the program itself)"] if demo.get("augmented") else [])])
+
+
+def _alike(old: str, new: str) -> bool:
+    words = old.split(), new.split()
+    if sum(map(len, words)) > 4_000:
+        return False
+    return SequenceMatcher(None, *words, autojunk=False).quick_ratio() >= _ALIKE

@@ -1,0 +1,116 @@
+"""The first thing that a reader sees: what was optimized, what came of it, and what it took."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow_dspy_plugin.tracking.report import layout, wording
+from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, shortened
+from mlflow_dspy_plugin.tracking.report.markup import Html, element
+from mlflow_dspy_plugin.tracking.report.reading import candidates_of, spent_on
+
+# A status -> how it is said, and in what colour.
+_STATUS = {
+    "FINISHED": ("finished", "good"),
+    "RUNNING": ("still running", "info"),
+    "FAILED": ("failed", "bad"),
+    "KILLED": ("stopped", "warn"),
+}
+_UNFINISHED = {
+    "RUNNING": "{optimizer} is optimizing {program}",
+    "FAILED": "{optimizer} failed while optimizing {program}",
+    "KILLED": "{optimizer} was stopped while optimizing {program}",
+}
+
+
+def title_of(record: Mapping[str, Any]) -> str:
+    """What came of it, in one sentence."""
+    names = {"optimizer": _name(record, "optimizer"), "program": _name(record, "program")}
+    before, best = record.get("baseline"), record.get("best_score")
+    if record.get("status") in _UNFINISHED:
+        return _UNFINISHED[record["status"]].format(**names) + _so_far(before, best)
+    if best is None:
+        said = "{optimizer} compiled {program} without scoring it"
+    elif before is None:
+        said = "{optimizer} compiled {program}, which now scores {best}"
+    elif best == before:
+        said = "{optimizer} found nothing better than {program} as it was, at {before}"
+    else:
+        said = f"{{optimizer}} {'improved' if best > before else 'took'} {{program}} from {{before}} to {{best}}"
+    return said.format(**names, before=wording.percent(before), best=wording.percent(best))
+
+
+def headline(record: Mapping[str, Any]) -> Html:
+    """The title, the story in a sentence or two, the figures, and what went wrong."""
+    word, kind = _STATUS.get(record.get("status"), (str(record.get("status")).lower(), "plain"))
+    return element(
+        "header",
+        element("p", "Optimization report ", layout.badge(word, kind), class_="eyebrow"),
+        element("h1", title_of(record)),
+        element("p", " ".join(_story(record)), class_="lede"),
+        _error(record),
+        layout.tiles(*_tiles(record)),
+    )
+
+
+def _name(record: Mapping[str, Any], key: str) -> str:
+    # Braces are the user's: names are put in by `format`, which leaves what is in them alone.
+    return shortened(record.get(key) or f"an unnamed {key}", 60)
+
+
+def _so_far(before: float | None, best: float | None) -> str:
+    if best is None:
+        return ""
+    if before is None or best == before:
+        return f": {wording.percent(best)} so far"
+    return f": from {wording.percent(before)} to {wording.percent(best)} so far"
+
+
+def _story(record: Mapping[str, Any]) -> Iterator[str]:
+    tried, spent = len(candidates_of(record)), spent_on(record)
+    metric = f" by {shortened(record['metric'], 60)}" if record.get("metric") else ""
+    if tried:
+        yield f"It scored {wording.counted(tried, 'candidate')}{metric} in {wording.duration(record.get('seconds'))}."
+    else:
+        yield f"No candidate was scored in {wording.duration(record.get('seconds'))}."
+    if spent.calls:
+        cost = f", which cost {_cost(spent)}" if spent.cost is not None else ", at a cost that is not known"
+        calls, tokens = wording.counted(spent.calls, "LM call"), wording.counted(spent.total_tokens, "token")
+        yield f"That took {calls} with {tokens}{cost}."
+    if record.get("started") is not None:
+        yield f"Started on {wording.moment(record['started'])}."
+
+
+def _error(record: Mapping[str, Any]) -> Html | None:
+    error = record.get("error")
+    if not error and record.get("status") not in ("FAILED", "KILLED"):
+        return None
+    return element(
+        "div",
+        element("p", element("strong", "It did not come to its end. "), "This page shows what was known until then."),
+        element("pre", cut(as_text(error), 4_000), dir="auto") if error else None,
+        class_="alert",
+    )
+
+
+def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
+    before, best, spent = record.get("baseline"), record.get("best_score"), spent_on(record)
+    gain = None if before is None or best is None else best - before
+    kind = "good" if gain and gain > 0 else "bad" if gain and gain < 0 else None
+    yield layout.tile("Before", wording.percent(before))
+    number = record.get("best")
+    yield layout.tile("Best", wording.percent(best), beside=None if number is None else f"candidate {number}")
+    yield layout.tile("Gain", wording.points(gain), kind=kind)
+    candidates = candidates_of(record)
+    states = Counter(each.get("status") for each in candidates)
+    said = ", ".join(f"{wording.number(states[each])} {each}" for each in ("accepted", "rejected") if states[each])
+    yield layout.tile("Candidates", wording.number(len(candidates)), beside=said)
+    yield layout.tile("Time", wording.duration(record.get("seconds")))
+    cached = f"{wording.number(spent.cached)} from the cache" if spent.cached else None
+    yield layout.tile("LM calls", wording.number(spent.calls), beside=cached)
+    yield layout.tile("Tokens", wording.number(spent.total_tokens))
+    yield layout.tile("Cost", _cost(spent) if spent.calls else wording.UNKNOWN)
+
+
+def _cost(spent: Any) -> str:
+    return wording.money(spent.cost) if spent.whole_cost else f"at least {wording.money(spent.cost)}"

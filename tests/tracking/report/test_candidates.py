@@ -1,0 +1,95 @@
+"""The table of candidates says what each was, what it scored and what it took."""
+
+import re
+
+from mlflow_dspy_plugin.tracking.report.candidates import candidates
+from tests.tracking.records import candidate, long_record, program, record, usage
+from tests.tracking.report.reader import Page
+
+
+def shown(made):
+    return Page(candidates(made))
+
+
+def line_of(made, number):
+    """The text of one row."""
+    html = candidates(made)
+    [row] = re.findall(rf'<tr id="candidate-{number}".*?</tr>', html, flags=re.DOTALL)
+    return Page(row).text
+
+
+def test_every_candidate_has_a_row_with_all_that_is_known_of_it():
+    page = shown(record())
+    assert [row["id"] for row in page.all("tr") if "id" in row] == [f"candidate-{number}" for number in range(12)]
+    line = line_of(record(), 3)
+    for known in (
+        "#3",
+        "38.0%",
+        "full",
+        "accepted",
+        "reflection on 3 examples",
+        "#0",
+        "50",
+        "2 failed",
+        "51",
+        "$0.0170",
+        "2.4 s",
+    ):
+        assert known in line
+
+
+def test_the_best_is_marked_and_no_other():
+    page = shown(record())
+    assert [row["id"] for row in page.all("tr", **{"class": "best"})] == ["candidate-10"]
+    assert page.text.count("★ best") == 1
+
+
+def test_a_rejected_one_says_why():
+    assert "rejected scored 30.0% on the minibatch, its parent 33.3%" in line_of(record(), 1)
+
+
+def test_parents_are_links_to_their_rows():
+    assert {attrs["href"] for attrs in shown(record()).all("a")} == {f"#candidate-{n}" for n in (0, 2, 3, 5, 7, 8, 10)}
+
+
+def test_the_calls_of_task_and_reflection_lm_are_told_apart():
+    line = line_of(record(), 2)
+    assert "51 task 50 · reflection 1" in line
+    assert "task" not in line_of(record(), 0)
+
+
+def test_what_was_tried_is_told_by_what_is_new_since_the_parent():
+    demos = [{"text": "a", "topic": "b"}]
+    programs = {"p0": program("Sort."), "p1": program("Sort well.", demos), "p2": program("Sort well.", demos)}
+    tried = [candidate(n, 1.0 * n, program=f"p{n}", parents=[n - 1] if n else []) for n in range(3)]
+    made = record(candidates=tried, programs=programs, best=2)
+    assert "the program as it was" in line_of(made, 0)
+    assert "sort.predict: new instructions, 1 demo" in line_of(made, 1)
+    assert "the same as before" in line_of(made, 2)
+
+
+def test_a_program_that_could_not_be_written_is_said_to_be_missing():
+    assert "not written down" in line_of(record(candidates=[candidate(0, 1.0)], best=0), 0)
+
+
+def test_a_cost_that_nobody_knows_is_no_zero():
+    unpriced = record(candidates=[candidate(0, 1.0, usage={"task": usage(5, None)})], best=0)
+    assert "$" not in line_of(unpriced, 0)
+    free = record(candidates=[candidate(0, 1.0, usage={"task": usage(5, 0.0)})], best=0)
+    assert "$0" in line_of(free, 0)
+
+
+def test_of_very_many_the_best_the_first_the_leaders_the_accepted_and_the_newest_are_shown():
+    made = long_record(2_000)
+    page = shown(made)
+    numbers = [int(row["id"].removeprefix("candidate-")) for row in page.all("tr") if "id" in row]
+    leaders = {each["number"] for each in made["candidates"] if each["is_best_so_far"]}
+    assert len(numbers) == 100
+    assert numbers == sorted(numbers)
+    assert {0, made["best"], *leaders} <= set(numbers)
+    accepted = [number for number in numbers if number not in leaders and number not in (0, made["best"])]
+    assert all(made["candidates"][number]["status"] == "accepted" for number in accepted)
+
+
+def test_none_is_said_to_be_none():
+    assert "None was scored." in shown(record(candidates=[])).text
