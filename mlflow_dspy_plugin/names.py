@@ -11,6 +11,7 @@ MLFLOW_FLAVOR_MODULE = "mlflow.dspy"
 # The public names of the package, and the module of it in which each lives.
 PUBLIC_NAMES = {
     "autolog": "switch",
+    "compare": "tracking.compare",
     "context": "tracing.context",
     "get_default_conda_env": "needs.requirements",
     "get_default_pip_requirements": "needs.requirements",

@@ -29,6 +29,7 @@ from mlflow_dspy_plugin.tracing.conversations import conversation_of
 from mlflow_dspy_plugin.tracing.semconv import attributes_of
 from mlflow_dspy_plugin.tracking.compile import MOST_RUNS, CompileCallback
 from mlflow_dspy_plugin.tracking.evaluate import EvaluationCallback, around_rows
+from mlflow_dspy_plugin.tracking.insights import watch_optimizers
 from mlflow_dspy_plugin.tracking.roles import Roles
 
 
@@ -147,6 +148,7 @@ def _install_tracking(config: _Config) -> list[dspy_seam.Watcher]:
     watchers = [roles, EvaluationCallback(alone=config.log_evals)]
     if not config.log_compiles:
         return watchers
+    _installed.append(watch_optimizers())
     return [*watchers, CompileCallback(config.max_candidate_runs if config.log_evals else 0)]
 
 

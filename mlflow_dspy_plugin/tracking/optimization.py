@@ -14,6 +14,7 @@ from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
 from mlflow_dspy_plugin.tracking.meter import Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
 from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, Candidate, Record
+from mlflow_dspy_plugin.tracking.report.page import page_of
 
 # The table and the record are written anew at most this often, and for a small part of the time.
 _SECONDS_BETWEEN, _PART_OF_TIME = 5.0, 0.02
@@ -36,6 +37,7 @@ class Optimization:
         self._lock = threading.Lock()
         self._runs_left, self._steps = most_runs, {}
         self._best_program: Any = None
+        self._most_rows = 0
         self._written_at, self._pause = time.monotonic(), _SECONDS_BETWEEN
 
     # -- the beginning ------------------------------------------------------------------------
@@ -86,7 +88,10 @@ class Optimization:
         if exception is not None or outputs is None:
             self.record.leave_out(f"{evaluation.key}: an evaluation raised {type(exception).__name__}")
             return
-        kind = _KINDS.get(evaluation.key, FULL)
+        # A part of the examples, whatever the optimizer calls it.
+        partial = evaluation.devset_size < self._most_rows
+        self._most_rows = max(self._most_rows, evaluation.devset_size)
+        kind = MINIBATCH if partial else _KINDS.get(evaluation.key, FULL)
         candidate = self.record.add(
             {
                 "seconds": round(evaluation.watch.seconds, 4),
@@ -103,11 +108,12 @@ class Optimization:
             self.run.metrics({evaluation.key: score}, step=evaluation.step)
         self._scored(candidate, evaluation.program, rows)
 
-    def add_candidate(self, program: Any, **known: Any) -> Candidate:
+    def add_candidate(self, tried: Any, **known: Any) -> Candidate:
         """Note a candidate that was scored by other means than `dspy.Evaluate`."""
         key, rows = known.pop("key", None), known.pop("row_results", [])
-        candidate = self.record.add({"seconds": 0.0, "program": self.record.see(program), **known}, key)
-        self._scored(candidate, program, rows)
+        digest = known.pop("program", None) or self.record.see(tried)
+        candidate = self.record.add({"seconds": 0.0, "program": digest, **known}, key)
+        self._scored(candidate, tried, rows)
         return candidate
 
     def _scored(self, candidate: Candidate, program: Any, rows: list[dict[str, Any]]) -> None:
@@ -189,8 +195,6 @@ class Optimization:
 
     @never_raises
     def _write_report(self) -> None:
-        from mlflow_dspy_plugin.tracking.report.page import page_of
-
         self.run.text(page_of(self.record.as_plain()), names.REPORT_FILE)
 
     def wait(self) -> None:

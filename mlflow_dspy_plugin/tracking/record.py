@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow_dspy_plugin.tracking.meter import Meter
-from mlflow_dspy_plugin.tracking.plain_values import plain
+from mlflow_dspy_plugin.tracking.plain_values import plain, text
 from mlflow_dspy_plugin.tracking.programs_seen import digest_of, picture_of
 
 FORMAT = 1
@@ -109,15 +109,44 @@ class Record:
             self.programs.setdefault(digest, picture)
         return digest
 
+    def see_changed(self, instructions: Mapping[str, str] | None) -> str | None:
+        """The digest of the program before with other instructions; a candidate with them that was seen comes first."""
+        with self._lock:
+            for digest, picture in reversed(self.programs.items()):
+                if instructions and _instructions(picture).items() >= dict(instructions).items():
+                    return digest
+            before = self.programs.get(self.before)
+        if before is None or not instructions:
+            return None
+        changed = {
+            name: {**each, "instructions": text(instructions.get(name, each["instructions"]))}
+            for name, each in before["predictors"].items()
+        }
+        picture = {**before, "predictors": changed}
+        digest = digest_of(picture)
+        with self._lock:
+            self.programs.setdefault(digest, picture)
+        return digest
+
     def add(self, candidate: Mapping[str, Any], key: Any = None) -> Candidate:
         """Note a program that was scored; `candidate` has the fields of `Candidate` that are known."""
         with self._lock:
             made = Candidate(number=len(self.candidates), at=self.elapsed, **candidate)
             self.candidates.append(made)
             if key is not None:
-                self._keys[key] = made.number
+                self.name(key, made)
             self._judge(made)
             return made
+
+    def set_kind(self, candidate: Candidate, kind: str) -> None:
+        """Correct on what a candidate was scored, and with it which one is the best."""
+        with self._lock:
+            if candidate.kind == kind:
+                return
+            candidate.kind, self._best = kind, None
+            for each in self.candidates:
+                each.is_best_so_far = False
+                self._judge(each)
 
     def _judge(self, candidate: Candidate) -> None:
         if candidate.score is None:
@@ -129,9 +158,11 @@ class Record:
             self._best, candidate.is_best_so_far = candidate, True
 
     def name(self, key: Any, candidate: Candidate) -> None:
-        """Note what the optimizer calls a candidate."""
+        """Note what the optimizer calls a candidate; one that was scored on all rows stands for those on a few."""
         with self._lock:
-            self._keys[key] = candidate.number
+            known = self.known_as(key)
+            if known is None or known.kind == MINIBATCH:
+                self._keys[key] = candidate.number
 
     def known_as(self, key: Any) -> Candidate | None:
         """The candidate that the optimizer calls so."""
@@ -144,10 +175,11 @@ class Record:
         with self._lock:
             return [self._keys[key] for key in keys if key in self._keys]
 
-    def last_of(self, program: str | None) -> Candidate | None:
-        """The newest candidate that is this program."""
+    def last_of(self, program: str | None, rows: int | None = None) -> Candidate | None:
+        """The newest candidate that is this program, scored on so many rows."""
         with self._lock:
-            return next((each for each in reversed(self.candidates) if each.program == program), None)
+            found = (each for each in reversed(self.candidates) if each.program == program)
+            return next((each for each in found if rows in (None, each.rows)), None)
 
     def note(self, kind: str, **facts: Any) -> None:
         """Keep what the optimizer alone can tell."""
@@ -193,3 +225,7 @@ class Record:
                 "rows": self.rows,
                 "left_out": list(self.left_out),
             }
+
+
+def _instructions(picture: Mapping[str, Any]) -> dict[str, str]:
+    return {name: each["instructions"] for name, each in picture["predictors"].items()}

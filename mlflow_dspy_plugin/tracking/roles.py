@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import dspy
+
 from mlflow_dspy_plugin.boundary import attempt, never_raises
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams.dspy import Watcher
@@ -33,13 +35,17 @@ class Roles(Watcher):
 
     @never_raises
     def on_module_start(self, call_id: str, instance: Any, inputs: Any) -> None:
-        if handed_down.inherited(ROLE) != TASK and self._is_the_program(instance):
+        # dspy 3.0 to 3.3 take a language model that is no `dspy.LM` for a module.
+        if isinstance(instance, dspy.BaseLM):
+            self._counting.begin(call_id)
+        elif handed_down.inherited(ROLE) != TASK and self._is_the_program(instance):
             self._handed[call_id] = handed_down.hand_down(**{ROLE: TASK})
 
     @never_raises
     def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         if (handed := self._handed.pop(call_id, None)) is not None:
             handed_down.take_back(handed)
+        self._counting.end(call_id)
 
     @never_raises
     def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None:
