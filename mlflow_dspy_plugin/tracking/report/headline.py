@@ -113,4 +113,5 @@ def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
 
 
 def _cost(spent: Any) -> str:
-    return wording.money(spent.cost) if spent.whole_cost else f"at least {wording.money(spent.cost)}"
+    known = wording.money(spent.cost)
+    return known if spent.whole_cost or spent.cost is None else f"at least {known}"
