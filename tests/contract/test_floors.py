@@ -16,7 +16,7 @@ FLOORS = {
     "progress": set(),
     "__init__": {"errors", "names"},
     "discovery": {"__init__", "names"},
-    "seams": {"errors", "names"},
+    "seams": {"boundary", "errors", "names"},
     "entry_points": {"__init__", "discovery", "names"},
     "programs": GROUND,
     "needs": GROUND | {"scrubbing"},
