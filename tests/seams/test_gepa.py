@@ -1,6 +1,7 @@
 """What `dspy.GEPA` tells, held against its own results, the user's own callbacks and the evaluations that DSPy tells."""
 
 import threading
+from typing import Any, NamedTuple
 
 import dspy
 import gepa
@@ -84,6 +85,61 @@ class Compile:
         return [lm.script.requests for lm in (self.lm, self.reflection_lm)]
 
 
+class Evaluations(BaseCallback):
+    """How many rows DSPy evaluates, and whether with logging left on."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_evaluate_start(self, call_id, instance, inputs):
+        metadata = inputs.get("callback_metadata") or {}
+        self.seen.append((len(instance.devset), not metadata.get("disable_logging")))
+
+
+class Listening:
+    """A callback of the user's for gepa."""
+
+    def __init__(self, name="", heard=None):
+        self.name, self.heard, self.events = name, heard, []
+
+    def __getattr__(self, name):
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+
+        def hear(event):
+            self.events.append((name, event))
+            if self.heard is not None:
+                self.heard.append((name, self.name))
+
+        return hear
+
+    def of(self, name):
+        return [event for each, event in self.events if each == name]
+
+
+class Recorded(NamedTuple):
+    """What one compile has told, who else has heard of it, and its result."""
+
+    told: Told
+    listening: Listening
+    evaluations: Evaluations
+    result: Any
+
+
+def record(**settings):
+    told, listening, evaluations = Told(), Listening(), Evaluations()
+    if GEPACallback:
+        settings = {"gepa_kwargs": {"callbacks": [listening]}, **settings}
+    with watching(watch_gepa, told), dspy.context(callbacks=[evaluations]):
+        best = Compile(**settings).run()
+    return Recorded(told, listening, evaluations, getattr(best, "detailed_results", None))
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return record()
+
+
 @pytest.fixture
 def told():
     told = Told()
@@ -96,11 +152,8 @@ def kept(told):
     return {facts["key"]: number for number, facts in enumerate(told.of("candidate_scored", kind="full"))}
 
 
-@pytest.mark.parametrize("track_stats", [True, False])
-def test_the_candidates_that_gepa_keeps_are_told_with_scores_and_lineage(told, track_stats):
-    result = Compile().run().detailed_results
-    told.all.clear()
-    Compile(track_stats=track_stats).run()
+def test_the_candidates_that_gepa_keeps_are_told_with_scores_and_lineage(recorded):
+    told, result = recorded.told, recorded.result
     full, numbers = told.of("candidate_scored", kind="full"), kept(told)
     assert len(full) > 2
     assert [facts["instructions"] for facts in full] == [instructions_of(each) for each in result.candidates]
@@ -110,8 +163,15 @@ def test_the_candidates_that_gepa_keeps_are_told_with_scores_and_lineage(told, t
     assert lineage == [[each for each in parents if each is not None] for parents in result.parents]
 
 
-def test_acceptance_front_and_budget_are_those_of_gepa_s_result(told):
-    result = Compile().run().detailed_results
+def test_as_much_is_told_where_the_user_wants_no_statistics(recorded):
+    other = record(track_stats=False)
+    assert other.result is None
+    for kind in ("candidate_scored", "candidate_accepted", "candidate_rejected", "pareto", "budget"):
+        assert other.told.of(kind) == recorded.told.of(kind)
+
+
+def test_acceptance_front_and_budget_are_those_of_gepa_s_result(recorded):
+    told, result = recorded.told, recorded.result
     accepted, numbers = told.of("candidate_accepted"), kept(told)
     assert [numbers[facts["key"]] for facts in accepted] == list(range(1, len(result.candidates)))
     assert [facts["score"] for facts in accepted] == pytest.approx(result.val_aggregate_scores[1:])
@@ -195,34 +255,6 @@ def test_what_is_optimized_without_dspy_is_not_told(told):
 # -- what only releases of gepa with callbacks know -------------------------------------------
 
 
-class Listening:
-    """A callback of the user's for gepa."""
-
-    def __init__(self, name="", heard=None):
-        self.name, self.heard, self.events = name, heard, []
-
-    def __getattr__(self, name):
-        if not name.startswith("on_"):
-            raise AttributeError(name)
-
-        def hear(event):
-            self.events.append((name, event))
-            if self.heard is not None:
-                self.heard.append((name, self.name))
-
-        return hear
-
-    def of(self, name):
-        return [event for each, event in self.events if each == name]
-
-
-def listened(**settings):
-    listening = Listening()
-    compile = Compile(gepa_kwargs={"callbacks": [listening]}, **settings)
-    compile.run()
-    return listening
-
-
 @needs_callbacks
 def test_the_user_s_callbacks_come_first_and_in_order_and_their_settings_stay():
     heard = []
@@ -266,18 +298,8 @@ def test_callbacks_that_are_no_list_fail_as_they_do_without():
 
 
 @needs_callbacks
-def test_every_scoring_is_told_with_whether_dspy_tells_of_its_evaluation(told):
-    class Evaluations(BaseCallback):
-        def __init__(self):
-            self.seen = []
-
-        def on_evaluate_start(self, call_id, instance, inputs):
-            metadata = inputs.get("callback_metadata") or {}
-            self.seen.append((len(instance.devset), not metadata.get("disable_logging")))
-
-    evaluations = Evaluations()
-    with dspy.context(callbacks=[evaluations]):
-        listening = listened()
+def test_every_scoring_is_told_with_whether_dspy_tells_of_its_evaluation(recorded):
+    told, listening, evaluations, _ = recorded
     scored = told.of("candidate_scored")
     assert [(len(facts["scores"]), facts["logged"]) for facts in scored] == evaluations.seen
     assert {kind for kind, _ in evaluations.seen} == {3, 5, 6}
@@ -286,8 +308,8 @@ def test_every_scoring_is_told_with_whether_dspy_tells_of_its_evaluation(told):
 
 
 @needs_callbacks
-def test_a_rejected_candidate_is_told_with_its_reason_and_both_scores(told):
-    listening = listened()
+def test_a_rejected_candidate_is_told_with_its_reason_and_both_scores(recorded):
+    told, listening, *_ = recorded
     rejected = told.of("candidate_rejected")
     assert rejected
     names = ("reason", "old_score", "new_score")
@@ -301,8 +323,8 @@ def test_a_rejected_candidate_is_told_with_its_reason_and_both_scores(told):
 
 
 @needs_callbacks
-def test_a_child_has_the_texts_of_its_parent_and_those_that_reflection_proposed(told):
-    listening = listened()
+def test_a_child_has_the_texts_of_its_parent_and_those_that_reflection_proposed(recorded):
+    told, listening, *_ = recorded
     texts = {}
     proposals = [facts["proposals"] for facts in told.of("reflection")]
     assert proposals == [event["new_instructions"] for event in listening.of("on_proposal_end")]
@@ -318,8 +340,8 @@ def test_a_child_has_the_texts_of_its_parent_and_those_that_reflection_proposed(
 
 @needs_callbacks
 @pytest.mark.parametrize("both", [1.0, 0.0])
-def test_a_merge_is_told_with_its_parents_and_what_became_of_it(told, both):
-    listening = listened(metric=scorer(both))
+def test_a_merge_is_told_with_its_parents_and_what_became_of_it(recorded, both):
+    told, listening, *_ = recorded if both else record(metric=scorer(both))
     attempts = listening.of("on_merge_attempted")
     merges, numbers = told.of("merge"), kept(told)
     assert len(merges) == len(attempts) > 0
@@ -367,9 +389,8 @@ def test_a_compile_that_is_taken_up_again_knows_its_candidates(told, tmp_path):
 
 
 @needs_callbacks
-def test_nothing_of_a_compile_is_kept_after_it(told):
+def test_nothing_of_a_compile_is_kept_after_it(recorded):
     # What the user keeps of gepa's leads to the callbacks.
-    listening = listened()
-    assert listening.of("on_optimization_end")[0]["final_state"] is not None
-    assert told.all
+    assert recorded.listening.of("on_optimization_end")[0]["final_state"] is not None
+    assert recorded.told.all
     assert not alive("_Observer")

@@ -4,6 +4,8 @@ import logging
 import re
 import threading
 from collections import defaultdict
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import dspy
 import pytest
@@ -44,18 +46,35 @@ def told():
         yield told
 
 
-@pytest.fixture
-def log():
-    """The lines that SIMBA logs."""
+@contextmanager
+def logged():
+    """The lines that SIMBA logs until the end of the block."""
     lines, logger = [], logging.getLogger("dspy.teleprompt.simba")
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(level)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class Recorded(NamedTuple):
+    """What one compile has told, logged and returned."""
+
+    told: Told
+    log: list[str]
+    best: TextClassifier
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    told = Told()
+    with watching(watch_simba, told), logged() as log:
+        return Recorded(told, log, Compile().run())
 
 
 def found(pattern, lines):
@@ -66,8 +85,8 @@ def parts_of(program):
     return {name: (each.signature.instructions, list(each.demos)) for name, each in program.named_predictors()}
 
 
-def test_the_buckets_of_each_step_are_those_that_simba_goes_through(told, log):
-    Compile().run()
+def test_the_buckets_of_each_step_are_those_that_simba_goes_through(recorded):
+    told, log, _ = recorded
     gone_through = defaultdict(list)
     pattern = r"Batch (\d+): Processing .* max score ([\d.]+), max-to-min gap ([\d.]+), and max-to-avg gap ([\d.]+)\."
     for step, *gaps in found(pattern, log):
@@ -80,8 +99,8 @@ def test_the_buckets_of_each_step_are_those_that_simba_goes_through(told, log):
         assert gaps[: len(expected)] == expected
 
 
-def test_each_strategy_is_told_with_what_it_has_added_to_which_program(told, log):
-    Compile().run()
+def test_each_strategy_is_told_with_what_it_has_added_to_which_program(recorded):
+    told, log, _ = recorded
     strategies = told.of("strategy")
     invoked = found(r"Invoking strategy: (\w+?)_?(?:,|$)", log)
     assert [(facts["name"],) for facts in strategies] == invoked
@@ -93,25 +112,16 @@ def test_each_strategy_is_told_with_what_it_has_added_to_which_program(told, log
     assert [facts["parents"] for facts in strategies] == [facts["parents"] for facts in scored]
 
 
-def test_a_candidate_is_its_parent_with_what_was_added():
-    # The programs are the optimizer's own, and are looked at while they are told.
-    parts, checked = {}, []
-    added = {}
-
-    def tell(kind, /, **facts):
-        if kind == "strategy":
-            added[facts["key"]] = facts["added"]
-        if kind == "candidate_scored" and facts["kind"] == "minibatch":
-            key, (parent,) = facts["key"], facts["parents"]
-            parts[key] = parts_of(facts["program"])
-            checked.append((parts[key], parts.get(parent, parts_of(TextClassifier(LABELS))), added[key]))
-
-    with watching(watch_simba, tell):
-        Compile().run()
-    assert len(checked) == STEPS * (CANDIDATES + 1)
-    for after, before, changes in checked:
-        for name, (instructions, demos) in after.items():
-            change = changes.get(name, {})
+def test_a_candidate_is_its_parent_with_what_was_added(recorded):
+    told = recorded.told
+    added = {facts["key"]: facts["added"] for facts in told.of("strategy")}
+    scored = told.of("candidate_scored", kind="minibatch")
+    parts = {0: parts_of(TextClassifier(LABELS)), **{facts["key"]: parts_of(facts["program"]) for facts in scored}}
+    assert len(scored) == STEPS * (CANDIDATES + 1)
+    for facts in scored:
+        before = parts[facts["parents"][0]]
+        for name, (instructions, demos) in parts[facts["key"]].items():
+            change = added[facts["key"]].get(name, {})
             rule = f"\n\n{change['rule']}" if "rule" in change else ""
             assert instructions == before[name][0] + rule
             new = change.get("demos", [])
@@ -119,8 +129,8 @@ def test_a_candidate_is_its_parent_with_what_was_added():
             assert all(demo in before[name][1] for demo in demos[: len(demos) - len(new)])
 
 
-def test_candidates_have_the_scores_by_which_simba_goes_on(told, log):
-    best = Compile().run()
+def test_candidates_have_the_scores_by_which_simba_goes_on(recorded):
+    told, log, best = recorded
     averages = [sum(facts["scores"]) / SIZE for facts in told.of("candidate_scored", kind="minibatch")]
     logged = [float(each) for (line,) in found(r"Scores after \d+ batches: \[(.*?)\]", log) for each in line.split(",")]
     assert averages == logged
@@ -132,8 +142,8 @@ def test_candidates_have_the_scores_by_which_simba_goes_on(told, log):
     assert told.threads == {threading.current_thread()}
 
 
-def test_what_is_scored_at_the_end_has_the_key_that_it_had_before(told):
-    Compile().run()
+def test_what_is_scored_at_the_end_has_the_key_that_it_had_before(recorded):
+    told = recorded.told
     parts = {0: parts_of(TextClassifier(LABELS))}
     parts |= {facts["key"]: parts_of(facts["program"]) for facts in told.of("candidate_scored", kind="minibatch")}
     final = told.of("candidate_scored", kind="train")
@@ -143,9 +153,8 @@ def test_what_is_scored_at_the_end_has_the_key_that_it_had_before(told):
         assert parts_of(facts["program"]) == parts[facts["key"]]
 
 
-def test_keys_are_the_numbers_that_simba_gives_its_programs(told):
-    Compile().run()
-    scored = told.of("candidate_scored", kind="minibatch")
+def test_keys_are_the_numbers_that_simba_gives_its_programs(recorded):
+    scored = recorded.told.of("candidate_scored", kind="minibatch")
     assert [facts["key"] for facts in scored] == [facts["program"].simba_idx for facts in scored]
 
 
