@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 REDACTED = "[REDACTED]"
 
@@ -110,6 +110,7 @@ _PHRASE_FORMS = tuple((sign, part, re.compile(form)) for sign, part, form in _PH
 _WORD_BYTES = bytes(45 if re.match(rb"[A-Za-z0-9_-]", bytes([byte])) else 32 for byte in range(256))
 _SHORTEST_WORD = 15
 _LONG_WORD = b"-" * _SHORTEST_WORD
+_URL_PASSWORD = re.compile(r"://[^\s/@:]*:([^\s/@]+)@")
 _URL_USER = re.compile(r"://" + re.escape(REDACTED) + "@")
 
 # Where a text gives a value to a name: `"api_key": "a"`, `\"api_key\": \"a\"`, `api_key='a'`, `API_KEY=a`.
@@ -313,6 +314,11 @@ def quoted_forms(text: str) -> set[str]:
     in_url = {quote(text, errors="replace"), quote(text, safe="", errors="replace")}
     in_bytes = repr(text.encode(errors="replace"))[2:-1]
     return {text, repr(text)[1:-1], ascii(text)[1:-1], in_bytes} | in_json | in_url
+
+
+def passwords_in(text: str) -> list[str]:
+    """The passwords that stand in URLs, before the host."""
+    return [unquote(found) for found in _URL_PASSWORD.findall(text)] if "://" in text and "@" in text else []
 
 
 def _in_base64(data: bytes) -> set[bytes]:

@@ -122,7 +122,9 @@ def _sum(spans: list[Any], key: str) -> dict[str, Any]:
     total: dict[str, Any] = {}
     for span_id, found in figures.items():
         if found and not _is_below(parents[span_id], parents, figures):
-            for name, count in found.items():
+            # A user may have set anything.
+            counts = found.items() if isinstance(found, Mapping) else ()
+            for name, count in ((name, count) for name, count in counts if _is_number(count)):
                 total[name] = total.get(name, 0) + count
     return total
 

@@ -56,7 +56,7 @@ class _Adoption:
             exporter.defer(root)
         if not exporter.waits:
             exporter.delivery.send(never_raises(retire))
-            if mlflow_export.is_synchronous(theirs) and not self._reads_wait:
+            if not self._reads_wait:
                 self._reads_wait = True
                 self._undos.append(mlflow_export.before_reads(self._flush_one))
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from mlflow.entities import Assessment
 
+from mlflow_dspy_plugin.delivery.notices import tell
 from mlflow_dspy_plugin.seams.ended_traces import Ended
 
 # Under this name code inherits what holds the traces that it begins.
@@ -26,6 +27,7 @@ class Hold:
         self._lock = threading.Lock()
         self._held: list[tuple[Ended, Send]] = []
         self._verdict: bool | None = None if keeps else False
+        self._is_full = False
 
     def take(self, trace: Ended, send: Send) -> None:
         """Hold a trace, or do with it what the verdict says."""
@@ -33,6 +35,9 @@ class Hold:
             if not trace.has_failed() and self._verdict is None:
                 if len(self._held) < _MOST_HELD:
                     self._held.append((trace, send))
+                elif not self._is_full:
+                    self._is_full = True
+                    tell("More than %s traces of an evaluation wait for its score; the rest are dropped.", _MOST_HELD)
                 return
         if trace.has_failed() or self._verdict:
             send(trace)

@@ -126,7 +126,7 @@ class Delivery:
             return
         told = min(_TOLD_SECONDS, timeout)
         if not self.flush(told):
-            tell("Sending traces to %s, for up to %s seconds ...", self._store.uri, f"{timeout:g}")
+            tell("Sending traces to %s, for up to %s seconds ...", self._store.uri, f"{timeout:.0f}")
             self.flush(timeout - told)
         with self._changed:
             self._closed = self._stopping = True

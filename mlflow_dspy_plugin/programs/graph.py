@@ -5,6 +5,7 @@ from typing import Any
 
 import dspy
 
+from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.seams.programs import ends_agent, is_signature
 
 # A graph of more nodes is no picture.
@@ -41,12 +42,17 @@ def _draw(module: Any, title: str, parent: str | None, lines: list[str], drawn: 
 
 
 def _lines_of(module: Any) -> list[str]:
-    signature = getattr(module, "signature", None)
+    signature = _asked(module, "signature")
     return [signature.signature] if is_signature(signature) else []
 
 
+def _asked(module: Any, name: str) -> Any:
+    """An attribute, which may be a property of the user's that raises; None then."""
+    return attempt(lambda: getattr(module, name, None), lambda error: None)
+
+
 def _tools_of(module: Any) -> list[str]:
-    tools = getattr(module, "tools", None)
+    tools = _asked(module, "tools")
     tools = tools.values() if isinstance(tools, Mapping) else tools
     if not isinstance(tools, (list, tuple)) and not hasattr(tools, "__iter__"):
         return []

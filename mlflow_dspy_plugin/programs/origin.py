@@ -1,16 +1,17 @@
 """Which logged model a program was loaded from."""
 
-import weakref
 from typing import Any
 
+from mlflow_dspy_plugin.programs.by_identity import ByIdentity
+
 # A copy of a loaded program that is optimized further is not what was logged: nothing follows it there.
-_model_ids: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+_model_ids: ByIdentity[str] = ByIdentity()
 
 
 def remember_origin(program: Any, model_id: str | None) -> None:
     """Note the model that a program was loaded from, as long as the program is there."""
     if model_id is not None:
-        _model_ids[program] = model_id
+        _model_ids.set(program, model_id)
 
 
 def origin_of(program: Any) -> str | None:

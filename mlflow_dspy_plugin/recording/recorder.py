@@ -116,7 +116,7 @@ class Recorder:
         told = min(_TOLD_SECONDS, timeout)
         self._outage.forgive()
         if self._journal.lines and not self.flush(told) and self.is_healthy:
-            tell("Sending runs to %s, for up to %s seconds ...", self.store.uri, f"{timeout:g}")
+            tell("Sending runs to %s, for up to %s seconds ...", self.store.uri, f"{timeout:.0f}")
             self.flush(timeout - told)
         with self._changed:
             self._stopping = True

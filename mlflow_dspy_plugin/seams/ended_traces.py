@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from mlflow.tracing.trace_manager import InMemoryTraceManager
 from mlflow.tracing.utils import TraceJSONEncoder, generate_assessment_id, get_experiment_id_for_trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Status
 
 _NANOSECONDS = 1_000_000_000
 # From MLflow 3.5 on its span processor does this where a root ends, before its exporter does.
@@ -181,6 +182,18 @@ def add_attribute(span: Span, key: str, text: str) -> None:
     # OpenTelemetry's mapping refuses changes once its span is a copy to be exported.
     getattr(attributes, "_dict", attributes)[key] = text
     getattr(span._attributes, "_cache", {}).pop(key, None)
+
+
+def change_event(span: Span, name: str, timestamp: int, attributes: Mapping[str, Any]) -> None:
+    """Give an event of a span that has ended other attributes."""
+    for event in span._span._events:
+        if (event.name, event.timestamp) == (name, timestamp):
+            event._attributes = dict(attributes)
+
+
+def change_status(span: Span, description: str) -> None:
+    """Give the status of a span that has ended another description."""
+    span._span._status = Status(span._span._status.status_code, description)
 
 
 def attachments_of(trace: Trace) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import dspy
 from dspy.clients import cache as _cache
 from dspy.clients import lm as _lm
 
+from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.seams.lm15 import length_of_delta
 from mlflow_dspy_plugin.seams.lm_shapes import Chunk, chunk_of, plain
 from mlflow_dspy_plugin.seams.patch import patch
@@ -238,6 +239,17 @@ def _telling_deltas(report: Callable[[Chunk], None], original: Callable) -> Call
 # -- DSPy's cache -----------------------------------------------------------------------------
 
 
+def _kept(cache: Any, *asked: Any, **options: Any) -> Any:
+    """What a cache has answered from; None where another thread has changed it since."""
+
+    def look() -> Any:
+        key = cache.cache_key(*asked, **options)
+        with cache._lock:
+            return cache.memory_cache.get(key) or cache.disk_cache.get(key)
+
+    return attempt(look, lambda error: None)
+
+
 def _telling_usage(report: Callable[[Mapping[str, Any]], None], original: Callable) -> Callable:
     """`Cache.get(request, ignored)`; what it returns says that nothing was used."""
 
@@ -246,9 +258,7 @@ def _telling_usage(report: Callable[[Mapping[str, Any]], None], original: Callab
         if isinstance(record, dict):
             report(plain(record.get("usage")))
         elif hasattr(record, "usage"):
-            key = self.cache_key(request, *args, **kwargs)
-            kept = self.memory_cache.get(key) or self.disk_cache.get(key)
-            report(plain(getattr(kept, "usage", None)))
+            report(plain(getattr(_kept(self, request, *args, **kwargs), "usage", None)))
         return record
 
     return get

@@ -75,11 +75,6 @@ def client_of(exporter: MlflowV3SpanExporter) -> TracingClient:
     return exporter._client
 
 
-def is_synchronous(exporter: MlflowV3SpanExporter) -> bool:
-    """Whether MLflow's exporter lets the program wait until a trace is stored."""
-    return not exporter._is_async_enabled
-
-
 def user_wants_to_wait() -> bool:
     """Whether the user has asked for that."""
     variable = MLFLOW_ENABLE_ASYNC_TRACE_LOGGING
@@ -178,7 +173,7 @@ class _Direct:
 def before_reads(flush: Callable[[str], None]) -> Callable[[], None]:
     """Call `flush` with the tracking URI before MLflow's client reads traces, or changes stored ones.
 
-    MLflow < 3.5 has no other way to wait for traces, as it writes them before the program goes on.
+    MLflow's own exporter has a trace's row, or all of it, in the store where its root ends; programs read it at once.
 
     Returns:
         Takes it back.

@@ -171,6 +171,11 @@ def is_live(span: LiveSpan) -> bool:
     return root is None or root.end_time_ns is None
 
 
+def is_collected(trace_id: str) -> bool:
+    """Whether MLflow still takes spans of a trace."""
+    return trace_id in InMemoryTraceManager.get_instance()._traces
+
+
 def describe_trace(span: LiveSpan, metadata: Mapping[str, str]) -> None:
     """Add to what a trace says of itself; what was said first stays."""
     with InMemoryTraceManager.get_instance().get_trace(span.trace_id) as trace:

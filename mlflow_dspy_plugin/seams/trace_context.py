@@ -1,7 +1,8 @@
 """What is said of all traces inside a block: MLflow's own variable for it, or one that older releases then obey."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,16 @@ def is_silenced() -> bool:
     """Whether the current code is to have no traces."""
     context = TRACE_CONTEXT.get()
     return context is not None and context.enabled is False
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """A block whose code has no traces."""
+    token = TRACE_CONTEXT.set(TraceContext(enabled=False))
+    try:
+        yield
+    finally:
+        TRACE_CONTEXT.reset(token)
 
 
 @functools.cache

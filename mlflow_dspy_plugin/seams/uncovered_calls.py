@@ -4,7 +4,7 @@ import functools
 import inspect
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dspy
@@ -108,7 +108,9 @@ def _reported(watcher: Watcher, event: str, original: Callable, args: tuple, kwa
         exception = error
         raise
     finally:
-        ACTIVE_CALL_ID.reset(token)
+        # A coroutine that is abandoned is closed in another context.
+        with suppress(ValueError):
+            ACTIVE_CALL_ID.reset(token)
         outputs = returned[0] if returned else None
         getattr(watcher, f"on_{event}_end")(call_id=call_id, outputs=outputs, exception=exception)
 

@@ -14,6 +14,7 @@ from mlflow_dspy_plugin.seams.programs import ends_agent
 from mlflow_dspy_plugin.tracing import lm_calls, program, spans
 from mlflow_dspy_plugin.tracing.calls import Call, Calls, is_silenced
 from mlflow_dspy_plugin.tracing.content import Content
+from mlflow_dspy_plugin.tracing.known_secrets import keys_of
 from mlflow_dspy_plugin.tracing.retention import Retention, score_of
 
 # Notes of a call: the adapter last used below it, whether something below it has failed, and which step it is.
@@ -61,6 +62,8 @@ class TracingCallback(dspy_seam.Watcher):
         call = self._start(call_id, spans.of_module(instance), inputs)
         if call is not None and call.opens_trace:
             program.describe(call, instance)
+        if call is not None and isinstance(instance, dspy.Retrieve):
+            call.content.learn(keys_of(instance))
 
     @never_raises
     def on_lm_start(self, call_id, instance, inputs):
@@ -94,11 +97,11 @@ class TracingCallback(dspy_seam.Watcher):
 
     @never_raises
     def on_retriever_start(self, call_id, instance, inputs):
-        self._start(call_id, spans.of_retriever(instance), inputs)
+        self._start_client(call_id, instance, spans.of_retriever(instance), inputs)
 
     @never_raises
     def on_embedder_start(self, call_id, instance, inputs):
-        self._start(call_id, spans.of_embedder(instance), inputs)
+        self._start_client(call_id, instance, spans.of_embedder(instance), inputs)
 
     @never_raises
     def on_evaluate_start(self, call_id, instance, inputs):
@@ -191,6 +194,11 @@ class TracingCallback(dspy_seam.Watcher):
     def _start(self, call_id: str, opening: spans.Opening, inputs: Mapping[str, Any]) -> Call | None:
         return self._open(call_id, opening, lambda: spans.inputs_of(inputs))
 
+    def _start_client(self, call_id: str, client: Any, opening: spans.Opening, inputs: Mapping[str, Any]) -> None:
+        call = self._start(call_id, opening, inputs)
+        if call is not None:
+            call.content.learn(keys_of(client))
+
     def _start_adapter(self, call_id: str, adapter: Any, step: str, inputs: Mapping[str, Any]) -> None:
         """Open the span of a step, once: DSPy tells of it again for each class that inherits the method."""
         caller = self._caller()
@@ -206,7 +214,7 @@ class TracingCallback(dspy_seam.Watcher):
         call = self._open(call_id, lm_calls.opening(lm, inputs, lm_call), lambda: lm_calls.request(lm, inputs))
         if call is not None:
             call.lm_call, call.is_lm = lm_call, True
-            call.content.learn(getattr(lm, "kwargs", None) or {})
+            call.content.learn(keys_of(lm))
 
     def _open(self, call_id: str, opening: spans.Opening, inputs: Callable[[], Mapping[str, Any]]) -> Call | None:
         # What has been uninstalled while DSPy was about to call it begins nothing.

@@ -23,6 +23,7 @@ from mlflow_dspy_plugin.tracing.spans import CONTENT, Opening
 _SILENCED = "silenced"
 
 
+_STACK, _MESSAGE = "exception.stacktrace", "exception.message"
 # Numbers of its own: those of the `random` module are the program's, which may have seeded it.
 _random = random.Random()
 
@@ -37,6 +38,7 @@ class Call:
         attach: Stores bytes beside the trace.
         opening: What its span says of itself.
         opens_trace: Whether the trace has no other span of this package above it.
+        ends_trace: Whether its span is the root of the trace.
         lm_call: What is learnt of the LM call that this is, or is made by.
         is_lm: Whether it is one.
         notes: What its children have to tell each other, such as that an adapter has failed.
@@ -47,6 +49,7 @@ class Call:
     attach: Callable[[str, bytes], str] | None = None
     opening: Opening | None = None
     opens_trace: bool = False
+    ends_trace: bool = False
     context: Any = None
     handed_down: Any = None
     # What was being handled when the call began, which therefore did not interrupt it.
@@ -58,7 +61,8 @@ class Call:
     def tell(self, attributes: Mapping[str, Any]) -> None:
         """Set attributes of the span from values: what is content as the user allows, the rest as it is."""
         dump, fact, attach = self.content.dump, self.content.fact, self.attach
-        told = {key: dump(value, attach) if key in CONTENT else fact(value) for key, value in attributes.items()}
+        content = CONTENT | self.opening.content if self.opening.content else CONTENT
+        told = {key: dump(value, attach) if key in content else fact(value) for key, value in attributes.items()}
         span_seam.set_attributes(self.span, told)
 
     def add_event(self, name: str, **attributes: str) -> None:
@@ -71,11 +75,14 @@ class Call:
 
     def add(self, event: SpanEvent) -> None:
         """Add an event to the span, what is content in it as the user allows."""
-        told = {key: self._event_text(key, value) for key, value in event.attributes.items()}
+        told = {key: self._event_text(key, value, event) for key, value in event.attributes.items()}
         span_seam.add_event(self.span, SpanEvent(name=event.name, timestamp=event.timestamp, attributes=told))
 
-    def _event_text(self, key: str, value: Any) -> Any:
-        return self.content.text(value) if key in CONTENT else value
+    def _event_text(self, key: str, value: Any, event: SpanEvent) -> Any:
+        if key == _STACK and not self.content.captures and (message := event.attributes.get(_MESSAGE)):
+            # A line of it may look like one of the stack.
+            value = value.replace(message, "")
+        return self.content.text(value, is_stack=key == _STACK) if key in CONTENT else value
 
 
 class Calls:
@@ -90,6 +97,9 @@ class Calls:
         self._content = content
         self._ratio = sampling_ratio
         self._open: dict[str, Call] = {}
+        # Traces in which a call is under way.
+        self._opened: set[str] = set()
+        # What they have stored so far; where a span of the user's is their root, until that ends.
         self._traces: dict[str, TraceContent] = {}
 
     def under_way(self, call_id: str | None) -> Call | None:
@@ -110,15 +120,24 @@ class Calls:
             return None
         if parent is None and (holding := handed_down.inherited(HOLD)) is not None:
             hold(span.trace_id, holding)
-        call.span, call.attach = span, span_seam.attacher(span)
-        call.content = self._traces.get(span.trace_id)
-        if call.content is None:
+        call.span, call.attach, call.ends_trace = span, span_seam.attacher(span), parent is None
+        call.opens_trace = span.trace_id not in self._opened
+        if call.opens_trace:
             adopt()
-            call.opens_trace = True
-            call.content = self._traces[span.trace_id] = self._content.of_trace()
+            self._opened.add(span.trace_id)
+        call.content = self._content_of(span.trace_id)
         # Only now: what cannot be read must not cost the span, or leave it open.
         call.tell({**opening.attributes, span_seam.INPUTS: inputs()})
         return call
+
+    def _content_of(self, trace_id: str) -> TraceContent:
+        content = self._traces.get(trace_id)
+        if content is None:
+            for other in [each for each in list(self._traces) if not span_seam.is_collected(each)]:
+                self._traces.pop(other, None)
+            content = self._traces[trace_id] = self._content.of_trace()
+            content.learn(getattr(dspy.settings.lm, "kwargs", None) or {})
+        return content
 
     def hand_down(self, call_id: str, values: Mapping[str, Any]) -> None:
         """Have what a call without a span calls inherit values."""
@@ -147,9 +166,9 @@ class Calls:
             passing = dspy_seam.interruption()
             if exception is None and outputs is None and passing is not call.interruption:
                 exception = passing
-            self._end(call, outputs, exception)
             if isinstance(outputs, dspy.Prediction):
                 predictions.remember(outputs, call.span.trace_id)
+            self._end(call, outputs, exception)
 
     def _end(self, call: Call, outputs: Any, exception: BaseException | None) -> None:
         """End a span, whether or not what it ended with can be read."""
@@ -161,7 +180,9 @@ class Calls:
                 call.add(event)
         finally:
             if call.opens_trace:
-                self._traces.pop(call.span.trace_id, None)
+                self._opened.discard(call.span.trace_id)
+                if call.ends_trace:
+                    self._traces.pop(call.span.trace_id, None)
             span_seam.close_span(call.span, failed=exception is not None)
 
     def _sampled(self, opening: Opening, parent: LiveSpan | None) -> Any:

@@ -2,21 +2,23 @@
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping
 from json import encoder
 from typing import Any
 
 from mlflow_dspy_plugin.boundary import attempt, warn
-from mlflow_dspy_plugin.redaction import may_hold_secret, redact_assignments, redact_text
+from mlflow_dspy_plugin.redaction import may_hold_secret, passwords_in, redact_assignments, redact_text
 from mlflow_dspy_plugin.tracing.known_secrets import EnvironmentSecrets, KnownSecrets
 from mlflow_dspy_plugin.tracing.long_values import LONG_MEDIA, Attach, LongValues
-from mlflow_dspy_plugin.tracing.outline import outlined, outlined_text
+from mlflow_dspy_plugin.tracing.outline import outlined, outlined_stack
 from mlflow_dspy_plugin.tracing.rules import apply, rules_of
 from mlflow_dspy_plugin.tracing.showing import MOST_CHARACTERS, Showing, may_be_long
 from mlflow_dspy_plugin.tracing.values import Reading
 
 LONGEST_BARE_TEXT = 100_000
 _MOST_WARNINGS = 1_000
+_LAST_WORD, _FIRST_WORD = re.compile(r"\S{1,2000}\Z"), re.compile(r"\A\S{1,2000}")
 # Of facts whose JSON is remembered.
 _LONGEST_REMEMBERED = 5_000
 
@@ -73,6 +75,11 @@ class TraceContent:
         self._known = KnownSecrets(content.environment.current())
         self._long = LongValues()
 
+    @property
+    def captures(self) -> bool:
+        """Whether content is stored."""
+        return self._content.capture
+
     def dump(self, value: Any, attach: Attach | None = None) -> str:
         """A value as JSON, as MLflow keeps the attributes of spans.
 
@@ -95,13 +102,17 @@ class TraceContent:
                 return remembered
         return attempt(lambda: self._dump(value, None, capture=True), lambda error: _encode(self._lost(error)))
 
-    def text(self, text: str) -> str:
+    def text(self, text: str, is_stack: bool = False) -> str:
         """A text that stands by itself, such as the message of an exception or its stack."""
-        return attempt(lambda: self._text(text), self._lost)
+        return attempt(lambda: self._text(text, is_stack), self._lost)
 
     def learn(self, values: Mapping[str, Any]) -> None:
         """Take the secrets out of values that are not shown, such as the settings of a language model."""
-        attempt(lambda: self._read(values), self._lost)
+        attempt(lambda: self._learn(values), self._lost)
+
+    def _learn(self, values: Mapping[str, Any]) -> None:
+        _, reading = self._read(values)
+        self._known.learn(password for text in reading.texts for password in passwords_in(text))
 
     def _dump(self, value: Any, attach: Attach | None, capture: bool) -> str:
         data, reading = self._read(value)
@@ -109,7 +120,8 @@ class TraceContent:
             return _encode(outlined(data))
         harmless = self._is_harmless(reading.texts)
         if not harmless or reading.has_bytes or self._content.rules:
-            shown = Showing(self._ruled if harmless else self._clean, self._long, attach)
+            clean = self._ruled if harmless and not reading.has_bytes else self._clean
+            shown = Showing(clean, self._long, attach, ruled=bool(self._content.rules))
             data = shown.data(data)
         return _encode(data)
 
@@ -142,14 +154,17 @@ class TraceContent:
             text = apply(self._content.rules, text, self._rule_failed)
         return text if _is_utf8(text) else text.encode("utf-8", "backslashreplace").decode()
 
-    def _text(self, text: str) -> str:
+    def _text(self, text: str, is_stack: bool) -> str:
         text = str.__str__(text)
         if not self._content.capture:
-            return outlined_text(text)
+            return outlined_stack(text) if is_stack else outlined(text)
+        if len(text) <= LONGEST_BARE_TEXT:
+            return self._clean(text)
+        # No word is cut: a half of a key is not known for one.
         half = LONGEST_BARE_TEXT // 2
-        if len(text) > LONGEST_BARE_TEXT:
-            text = f"{text[:half]}\n... [{len(text) - 2 * half:,} characters left out] ...\n{text[-half:]}"
-        return self._clean(text)
+        begin, end = _LAST_WORD.sub("", text[:half]), _FIRST_WORD.sub("", text[-half:])
+        left_out = len(text) - len(begin) - len(end)
+        return self._clean(f"{begin}\n... [{left_out:,} characters left out] ...\n{end}")
 
     def _rule_failed(self, reason: str) -> None:
         self._content.warn_once("A function given as redact raised %s; the text is left out of the trace.", reason)

@@ -22,7 +22,7 @@ def outputs_of(outputs: Any) -> Mapping[str, Any]:
     found = _documents(outputs)
     if found is not None:
         return {OUTPUTS: found}
-    return {OUTPUTS: outputs.toDict() if isinstance(outputs, dspy.Prediction) else outputs}
+    return {OUTPUTS: outputs}
 
 
 def _documents(outputs: Any) -> list[dict[str, Any]] | None:

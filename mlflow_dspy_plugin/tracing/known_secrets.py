@@ -7,26 +7,34 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from mlflow_dspy_plugin.redaction import REDACTED, environment_secrets, is_distinctive, is_placeholder, quoted_forms
+from mlflow_dspy_plugin.redaction import (
+    REDACTED,
+    environment_secrets,
+    is_distinctive,
+    is_placeholder,
+    is_secret_name,
+    quoted_forms,
+)
 
 _MOST = 500
 _LONGEST = 20_000
 
 
 class EnvironmentSecrets:
-    """The secrets of the environment; read again only when variables come or go."""
+    """The secrets of the environment; read again only when variables come or go, or one of them changes."""
 
     def __init__(self) -> None:
         self._size = -1
+        self._read: dict[str, str] = {}
         self._secrets = KnownSecrets()
 
     def current(self) -> "KnownSecrets":
         """The secrets as of now."""
         size = len(os.environ)
-        if size != self._size:
-            secrets = KnownSecrets()
-            secrets.learn(environment_secrets().values())
-            self._secrets, self._size = secrets, size
+        if size != self._size or any(os.environ.get(name) != value for name, value in self._read.items()):
+            secrets, read = KnownSecrets(), environment_secrets()
+            secrets.learn(read.values())
+            self._secrets, self._read, self._size = secrets, read, size
         return self._secrets
 
 
@@ -70,6 +78,18 @@ class KnownSecrets:
         if form is None:
             form = self._form = _form_of(self._secrets)
         return form.sub(REDACTED, text)
+
+
+# Where clients of DSPy's keep what they send beside the input.
+_SENT = ("kwargs", "default_kwargs")
+
+
+def keys_of(client: Any) -> dict[str, Any]:
+    """What a language model, embedder or retriever may send to log in: settings, and attributes with secret names."""
+    held = getattr(client, "__dict__", {})
+    sent = [held[name] for name in _SENT if type(held.get(name)) is dict]
+    named = {name: value for name, value in held.items() if is_secret_name(name) and type(value) is str}
+    return {**named, **{name: value for values in sent for name, value in values.items()}}
 
 
 def _form_of(secrets: Iterable[str]) -> re.Pattern:

@@ -30,6 +30,9 @@ from mlflow_dspy_plugin.tracing.spans import Opening
 # OpenTelemetry fails on lists.
 _FORMAT = "openai"
 # Parameters that are as long as messages stand in the inputs only.
+# Of the parameters, texts and what holds texts are the user's, but for those that choose among a few words.
+_WRITTEN = (str, list, tuple, Mapping)
+_WORDS = {"reasoning_effort", "service_tier", "tool_choice", "verbosity", "model", "modalities"}
 _LONG_PARAMETERS = {"tools", "functions", "response_format", "prompt_cache"}
 # Where it is sent to is no part of what is sent: an attribute says it.
 _ADDRESSES = {"api_base", "base_url"}
@@ -127,7 +130,9 @@ def opening(lm: Any, inputs: Mapping[str, Any], call: LMCall) -> Opening:
     if "/" in model:
         attributes[usage.PROVIDER] = model.split("/", 1)[0]
     span_type = SpanType.CHAT_MODEL if model_type == "chat" else SpanType.LLM
-    return Opening(f"{type(lm).__name__}.__call__", span_type, attributes, partial(ending, call), partial(events, call))
+    content = frozenset(key for key, value in short.items() if isinstance(value, _WRITTEN) and key not in _WORDS)
+    told = {"ending": partial(ending, call), "events": partial(events, call)}
+    return Opening(f"{type(lm).__name__}.__call__", span_type, attributes, content, **told)
 
 
 def request(lm: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,10 +94,12 @@ class LongValues:
             return None
         return self._media(payload, content_type, payload, attach).alone
 
-    def bytes(self, data: Any, attach: Attach | None) -> str:
-        """What stands for bytes."""
+    def bytes(self, data: Any, clean: Callable[[str], str], attach: Attach | None) -> str:
+        """What stands for bytes; those of a text are cleaned like one."""
         content_type = next((each for begin, each in _SIGNATURES if data[: len(begin)] == begin), _BINARY)
         data = bytes(data)
+        if content_type == _BINARY and (text := _as_text(data)) is not None:
+            content_type, data = "text/plain", clean(text).encode("utf-8", "backslashreplace")
         with self._lock:
             stored = self._stored.get((-len(data), hash(data)))
             if stored is None:
@@ -174,6 +176,14 @@ def _without(part: Any, long: str, stored: _Stored) -> list[Any]:
             if place < 0:
                 break
     return [part]
+
+
+def _as_text(data: bytes) -> str | None:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
 
 
 def _decoded(payload: str) -> bytes:

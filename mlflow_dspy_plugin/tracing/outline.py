@@ -34,7 +34,7 @@ _PARAMETERS = {
     *("presence_penalty", "rollout_id", "seed", "temperature", "timeout", "top_k", "top_p"),
     *("completion_tokens", "prompt_tokens", "total_tokens", "input_tokens", "output_tokens", "cached_tokens"),
 }
-_FRAME = re.compile(r'\s*File "[^"\n]*", line \d+, in .*|Traceback \(most recent call last\):')
+_FRAME = re.compile(r'\s*File "[^"\n]*", line \d+, in [\w.<>]+|Traceback \(most recent call last\):')
 
 
 def outlined(data: Any) -> Any:
@@ -50,8 +50,8 @@ def outlined(data: Any) -> Any:
     return data if data is None or type(data) is bool else "[number]"
 
 
-def outlined_text(text: str) -> str:
-    """The outline of a text; of a stack, where it has been."""
+def outlined_stack(text: str) -> str:
+    """The outline of a stack: where it has been."""
     frames = [line for line in text.splitlines() if _FRAME.fullmatch(line)]
     return "\n".join([*frames, outlined(text)])
 

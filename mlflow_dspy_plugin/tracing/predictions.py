@@ -1,24 +1,15 @@
 """Which trace a prediction was made in; the prediction itself is left as it is."""
 
-import weakref
 from typing import Any
 
+from mlflow_dspy_plugin.programs.by_identity import ByIdentity
 
-class _Made(weakref.ref):
-    """A prediction for as long as it lives, and its trace."""
-
-    __slots__ = ("key", "trace_id")
-
-
-# By identity: predictions are equal by their fields, which need not be hashable.
-_made: dict[int, _Made] = {}
+_trace_ids: ByIdentity[str] = ByIdentity()
 
 
 def remember(prediction: Any, trace_id: str) -> None:
     """Note the trace that a prediction was made in."""
-    made = _Made(prediction, _forget)
-    made.key, made.trace_id = id(prediction), trace_id
-    _made[made.key] = made
+    _trace_ids.set(prediction, trace_id)
 
 
 def trace_id_of(prediction: Any) -> str | None:
@@ -33,10 +24,4 @@ def trace_id_of(prediction: Any) -> str | None:
     Returns:
         The id, as `mlflow.get_trace` takes it; None where the call was not traced.
     """
-    made = _made.get(id(prediction))
-    return made.trace_id if made is not None and made() is prediction else None
-
-
-def _forget(made: _Made) -> None:
-    if _made.get(made.key) is made:
-        del _made[made.key]
+    return _trace_ids.get(prediction)

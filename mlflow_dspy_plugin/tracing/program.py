@@ -1,11 +1,10 @@
 """What a trace says of the program that made it: its class, its graph, where it was loaded from."""
 
-import weakref
-from typing import Any
-
 import dspy
 
 from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.boundary import attempt
+from mlflow_dspy_plugin.programs.by_identity import ByIdentity
 from mlflow_dspy_plugin.programs.graph import mermaid_of
 from mlflow_dspy_plugin.programs.origin import origin_of
 from mlflow_dspy_plugin.seams import spans as span_seam
@@ -13,7 +12,7 @@ from mlflow_dspy_plugin.seams.mlflow import has_user_set_active_model
 from mlflow_dspy_plugin.tracing.calls import Call
 
 # The graph of a program, and the parts that it had then.
-_graphs: weakref.WeakKeyDictionary[Any, tuple[list[int], str]] = weakref.WeakKeyDictionary()
+_graphs: ByIdentity[tuple[list[int], str]] = ByIdentity()
 
 
 def describe(call: Call, program: dspy.Module) -> None:
@@ -27,8 +26,10 @@ def describe(call: Call, program: dspy.Module) -> None:
 
 
 def _graph_of(program: dspy.Module) -> str:
-    parts = [id(value) for value in vars(program).values()]
+    # Parts of parts may be replaced too.
+    parts = attempt(lambda: [id(part) for _, part in program.named_sub_modules()], lambda error: [])
     known = _graphs.get(program)
     if known is None or known[0] != parts:
-        known = _graphs[program] = (parts, mermaid_of(program))
+        known = (parts, mermaid_of(program))
+        _graphs.set(program, known)
     return known[1]

@@ -7,6 +7,7 @@ from typing import Any
 from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.errors import SettingError
 from mlflow_dspy_plugin.redaction import REDACTED
+from mlflow_dspy_plugin.seams import trace_context
 
 WITHHELD = "[REDACTION FAILED]"
 _WHAT_IT_TAKES = "a regular expression (a text or what re.compile gives), a function (text) -> text, or a list of those"
@@ -32,7 +33,7 @@ def _rule_of(given: Any) -> Rule:
     if isinstance(given, re.Pattern):
         return _rule_of_pattern(given)
     if callable(given) and not isinstance(given, type):
-        return given
+        return _untraced(given)
     raise SettingError(f"redact got {_shown(given)}, which cannot be applied to a text. Give {_WHAT_IT_TAKES}.")
 
 
@@ -55,6 +56,16 @@ def _rule_of_pattern(pattern: re.Pattern) -> Rule:
             "matches at least one character."
         )
     return lambda text: pattern.sub(REDACTED, text)
+
+
+def _untraced(function: Rule) -> Rule:
+    """A function of the user's that may call programs: what it is given is that of a trace, and so would be theirs."""
+
+    def rule(text: str) -> str:
+        with trace_context.silence():
+            return function(text)
+
+    return rule
 
 
 def _shown(given: Any) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlflow_dspy_plugin.tracing.long_values import DATA_URI, LONG_MEDIA, LONG_TEXT, Attach, LongValues
+from mlflow_dspy_plugin.tracing.rules import WITHHELD
 from mlflow_dspy_plugin.tracing.values import Bytes, is_plain_name
 
 # All that one value may hold, in characters.
@@ -25,12 +26,14 @@ class Showing:
 
     Args:
         clean: Puts out of sight what a text must not show.
+        ruled: Whether that may be anything, as the user's own rules say, and so in names and numbers too.
         long: The long values of the trace.
         attach: See `TraceContent.dump`.
     """
 
-    def __init__(self, clean: Callable[[str], str], long: LongValues, attach: Attach | None):
+    def __init__(self, clean: Callable[[str], str], long: LongValues, attach: Attach | None, ruled: bool):
         self._clean = clean
+        self._is_ruled = ruled
         self._long = long
         self._attach = attach
         self._room = MOST_CHARACTERS
@@ -43,10 +46,21 @@ class Showing:
             return {self._name(name): self._member(data, name) for name in data}
         if type(data) is list:
             return [self.data(each) for each in data]
-        return self._long.bytes(data.data, self._attach) if type(data) is Bytes else data
+        if type(data) is Bytes:
+            return self._long.bytes(data.data, self._clean, self._attach)
+        return self._number(data) if self._is_ruled and type(data) in (int, float) else data
+
+    def _number(self, number: float) -> Any:
+        written = str(number)
+        shown = self._clean(written)
+        return number if shown == written else shown
 
     def _name(self, name: str) -> str:
-        return name if is_plain_name(name) else self._clean(name)
+        if not is_plain_name(name):
+            return self._clean(name)
+        shown = self._clean(name) if self._is_ruled else name
+        # Where a rule fails on every text, the structure stays.
+        return name if shown == WITHHELD else shown
 
     def _member(self, holder: dict[str, Any], name: str) -> Any:
         value = holder[name]

@@ -8,6 +8,7 @@ from typing import Any
 import dspy
 from mlflow.entities import SpanEvent, SpanType
 
+from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.seams.programs import is_signature
 from mlflow_dspy_plugin.seams.spans import INPUTS, OUTPUTS
 from mlflow_dspy_plugin.tracing import documents
@@ -18,6 +19,7 @@ CONTENT = {
     OUTPUTS,
     "instructions",
     "description",
+    "args",
     "exception.message",
     "exception.stacktrace",
     "error",
@@ -41,14 +43,14 @@ _MODULE_TYPES = (
 _TYPES_OF_CLASSES = [(getattr(dspy, name), t) for name, t in _MODULE_TYPES if hasattr(dspy, name)]
 # What is the same for every call of a class, or of a signature.
 _known_modules: weakref.WeakKeyDictionary[type, tuple[str, str]] = weakref.WeakKeyDictionary()
-_known_signatures: weakref.WeakKeyDictionary[type, dict[str, str]] = weakref.WeakKeyDictionary()
+_known_signatures: weakref.WeakKeyDictionary[type, tuple[str | None, dict[str, str]]] = weakref.WeakKeyDictionary()
 
 
 def outputs_of(outputs: Any) -> Mapping[str, Any]:
     """The outputs of a call in the form that a trace viewer reads best."""
     if outputs is None:
         return {}
-    return {OUTPUTS: outputs.toDict() if isinstance(outputs, dspy.Prediction) else outputs}
+    return {OUTPUTS: outputs}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Opening:
         name: Its name.
         type: MLflow's type of it.
         attributes: What it says from its beginning.
+        content: Which of these attributes hold content, beside those of `CONTENT`.
         ending: What it says in the end: outputs of the call, or None -> attributes.
         events: What has happened on the way.
     """
@@ -66,6 +69,7 @@ class Opening:
     name: str
     type: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    content: frozenset[str] = frozenset()
     ending: Callable[[Any], Mapping[str, Any]] = outputs_of
     events: Callable[[], Iterable[SpanEvent]] = tuple
 
@@ -78,7 +82,7 @@ def of_module(module: Any) -> Opening:
         span_type = next((t for base, t in _TYPES_OF_CLASSES if isinstance(module, base)), SpanType.CHAIN)
         known = _known_modules[cls] = (f"{cls.__name__}.forward", span_type)
     ending = documents.outputs_of if known[1] == SpanType.RETRIEVER else outputs_of
-    return Opening(*known, _of_predictor(module), ending)
+    return Opening(*known, _of_predictor(module), ending=ending)
 
 
 def of_adapter(adapter: Any, step: str) -> Opening:
@@ -100,14 +104,14 @@ def of_interpreter(interpreter: Any, step: str) -> Opening:
 def of_retriever(retriever: Any) -> Opening:
     """A call of a retriever that is no module."""
     attributes = {"k": k} if isinstance(k := getattr(retriever, "k", None), int) else {}
-    return Opening(f"{type(retriever).__name__}.__call__", SpanType.RETRIEVER, attributes, documents.outputs_of)
+    return Opening(f"{type(retriever).__name__}.__call__", SpanType.RETRIEVER, attributes, ending=documents.outputs_of)
 
 
 def of_embedder(embedder: Any) -> Opening:
     """A call of a `dspy.Embedder`."""
     model = embedder.model if isinstance(embedder.model, str) else getattr(embedder.model, "__qualname__", "")
     attributes = {"model": model, MODEL: model, "batch_size": embedder.batch_size, "cache": embedder.caching}
-    return Opening(f"{type(embedder).__name__}.__call__", SpanType.EMBEDDING, attributes, _shape_of)
+    return Opening(f"{type(embedder).__name__}.__call__", SpanType.EMBEDDING, attributes, ending=_shape_of)
 
 
 def inputs_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,8 +135,8 @@ def _shape_of(vectors: Any) -> Mapping[str, Any]:
 
 def _of_predictor(module: Any) -> dict[str, Any]:
     """The signature of a predictor, or of the one inside a module that is built around one."""
-    predictor = module if isinstance(module, dspy.Predict) else getattr(module, "predict", None)
-    signature = getattr(predictor, "signature", None) or getattr(module, "signature", None)
+    predictor = module if isinstance(module, dspy.Predict) else _asked(module, "predict")
+    signature = _asked(predictor, "signature") or _asked(module, "signature")
     if not is_signature(signature):
         return {}
     told = dict(_of_signature(signature))
@@ -141,9 +145,15 @@ def _of_predictor(module: Any) -> dict[str, Any]:
     return told
 
 
+def _asked(holder: Any, name: str) -> Any:
+    """An attribute, which may be a property of the user's that raises; None then."""
+    return attempt(lambda: getattr(holder, name, None), lambda error: None)
+
+
 def _of_signature(signature: Any) -> dict[str, str]:
     told = _known_signatures.get(signature)
-    if told is None:
-        told = {"signature": signature.signature, "instructions": signature.instructions}
-        _known_signatures[signature] = told
-    return told
+    # Instructions may be set on a signature that was shown before; DSPy keeps them as its docstring.
+    if told is None or told[0] is not signature.__doc__:
+        shown = {"signature": signature.signature, "instructions": signature.instructions}
+        told = _known_signatures[signature] = (signature.__doc__, shown)
+    return told[1]

@@ -170,8 +170,11 @@ class Reading:
 
     def _headers(self, value: Any) -> Any:
         """Headers of a request, of which most are secret."""
-        if isinstance(value, (list, tuple)) and all(type(each) is tuple and len(each) == 2 for each in value[:100]):
-            value = dict(value[:100])
+        if isinstance(value, str):
+            # As they are sent: a line each.
+            value = [line.split(":", 1) for line in value.splitlines() if ":" in line] or value
+        if isinstance(value, (list, tuple)) and all(_is_pair(each) for each in value[:100]):
+            value = {str(name): text for name, text in value[:100]}
         plain = self.read(value)
         if isinstance(plain, dict):
             self.secrets += [text for name, text in plain.items() if not is_plain_header(name)]
@@ -194,6 +197,10 @@ def is_plain_name(name: str) -> bool:
     """Whether a name can hold no secret itself: it is a word, and no key."""
     is_word = name.isidentifier() and len(name) < _LONGEST_PLAIN_NAME and not any(c.isdigit() for c in name)
     return is_word and not may_hold_secret(name)
+
+
+def _is_pair(value: Any) -> bool:
+    return type(value) in (tuple, list) and len(value) == 2
 
 
 def _text_of_key(key: Any) -> str:

@@ -73,5 +73,5 @@ def test_a_bare_text_is_kept_by_its_length():
 
 def test_of_a_stack_the_places_are_kept():
     stack = 'Traceback (most recent call last):\n  File "a.py", line 3, in f\n    g("John")\nValueError: John\n'
-    shown = Content(capture=False).of_trace().text(stack)
+    shown = Content(capture=False).of_trace().text(stack, is_stack=True)
     assert shown == f'Traceback (most recent call last):\n  File "a.py", line 3, in f\n{text(len(stack))}'

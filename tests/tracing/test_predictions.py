@@ -80,12 +80,13 @@ def test_a_prediction_is_what_it_is_without_tracing():
 
 
 def test_the_knowledge_ends_with_the_prediction():
-    before = set(predictions._made)
+    known = predictions._trace_ids._references
+    before = set(known)
     kept = [Listing()() for _ in range(5)]
-    assert set(predictions._made) - before == set(map(id, kept))
+    assert set(known) - before == set(map(id, kept))
     kept.clear()
     gc.collect()
-    assert set(predictions._made) <= before
+    assert set(known) <= before
 
 
 def test_a_streamed_prediction_knows_its_trace(trace):

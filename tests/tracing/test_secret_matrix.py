@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import json
+import os
 
 import dspy
+import mlflow
 import pytest
 
 from tests.fakes.openai_server import Fault, OpenAIServer
 from tests.fakes.scripted import scripted_lm
-from tests.scrubbing.canaries import CANARIES, CORE, files_with_canary, holds_canary
+from tests.scrubbing.canaries import CANARIES, CORE, VARIABLE, files_with_canary, holds_canary
 from tests.scrubbing.conftest import environment, said  # noqa: F401
 from tests.tracing.trees import spans_named
 
@@ -139,3 +141,59 @@ def test_a_text_that_is_not_secret_is_found(store, trace):
     PREDICT(question=f"a word like {CORE}")
     assert spans_named(trace(), "Predict.forward")[0].inputs == {"question": f"a word like {CORE}"}
     assert files_with_canary(store.parent)
+
+
+class Client(dspy.Retrieve):
+    """Logs in with a key of its own, which its error repeats."""
+
+    def __init__(self, api_key):
+        super().__init__()
+        self.api_key = api_key
+
+    def forward(self, query):
+        raise RuntimeError(f"401: {self.api_key}")
+
+
+def failing_embedder(texts, api_key=None):
+    raise RuntimeError(f"401: {api_key}")
+
+
+def in_a_span(text):
+    with mlflow.start_span("mine"):
+        called(failing, api_key=text)
+
+
+def rotated(secret):
+    os.environ[VARIABLE] = secret
+    PREDICT(question=f"it is {secret}")
+
+
+# Echoed, or seen, before or beside the place by whose name they are known.
+ECHOED = {
+    "of a retriever": lambda secret: Client(secret)("q"),
+    "of an embedder": lambda secret: dspy.Embedder(failing_embedder, caching=False, api_key=secret)(["q"]),
+    "in a question, of the configured LM": lambda secret: PREDICT(question=f"my key is {secret}"),
+    "in a list of headers": lambda secret: Holding()(headers=[["x-api-key", secret]]),
+    "in a text of headers": lambda secret: Holding()(headers=f"X-Api-Key: {secret}"),
+    "in a URL of the LM": lambda secret: dspy.LM("openai/m", api_base=f"http://u:{secret}@127.0.0.1:9/", num_retries=0)(
+        f"hi {secret}"
+    ),
+    "in the environment, which has changed": rotated,
+}
+
+
+@pytest.mark.parametrize("place", ECHOED.values(), ids=ECHOED)
+def test_no_canary_is_stored_where_it_is_echoed(place, server, store, environment, traces):  # noqa: F811
+    secret = "canary-" + CORE
+    lm = dspy.LM("openai/m", api_base=server.base_url, cache=False, num_retries=0, api_key=secret)
+    with dspy.context(lm=lm), contextlib.suppress(Exception):
+        place(secret)
+    assert traces()
+    assert files_with_canary(store.parent) == []
+
+
+def test_an_error_on_its_way_through_a_span_of_the_user_repeats_no_key(store, trace):
+    with contextlib.suppress(Exception):
+        in_a_span(CANARIES["of a known form"])
+    assert trace().data.spans[0].name == "mine"
+    assert files_with_canary(store.parent) == []
