@@ -24,6 +24,8 @@ OPTIONS = (
     *("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+    # A page inside the page is in the same process, and so within reach.
+    "--disable-features=IsolateSandboxedIframes,IsolateOrigins,site-per-process",
     *("--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-US"),
 )
 # The protocol wants file descriptors 3 and 4.
@@ -115,7 +117,10 @@ class Browser:
 
     def wait_for_framed(self, *texts: str) -> None:
         """Wait until the pages inside the page show all of these texts."""
-        self._process.wait_until(lambda: all(text in self.framed_text for text in texts), f"framed {texts}", SECONDS)
+        try:
+            self._process.wait_until(lambda: all(text in self.framed_text for text in texts), f"framed {texts}", SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n--- the page\n{self.text}\n--- framed\n{self.framed_text}") from error
 
     def _evaluate(self, expression: str, **where: Any) -> Any:
         answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True, **where)

@@ -28,4 +28,4 @@ def test_its_python_blocks_run_in_order(gpt, capsys, traces):
     assert "{'reasoning': 'There is a show.', 'answer': 'Black bear.'}" in printed
     assert "'signature_field_name': 'answer'" in printed
     assert "data json" in printed and "openai/gpt-4o-mini" in printed
-    assert len(traces()) == 5
+    assert len(traces()) == 7
