@@ -62,9 +62,7 @@ def right(example: Any, prediction: Any, trace: Any = None) -> bool:
 
 def right_with_feedback(example: Any, prediction: Any, trace: Any = None, *_: Any, **__: Any) -> dspy.Prediction:
     """The same, in the form of GEPA's metrics."""
-    return dspy.Prediction(
-        score=float(right(example, prediction)), feedback=f"The right label is {example.label!r}."
-    )
+    return dspy.Prediction(score=float(right(example, prediction)), feedback=f"The right label is {example.label!r}.")
 
 
 @dataclass(frozen=True)
@@ -108,9 +106,10 @@ def bootstrap(setting: Setting) -> Any:
     return dspy.BootstrapFewShot(metric=right, max_bootstrapped_demos=2, max_labeled_demos=4)
 
 
-def random_search(setting: Setting) -> Any:
+def random_search(setting: Setting, more: int = 1) -> Any:
+    """Tries the student without demos, with labelled ones, with bootstrapped ones, and as many more."""
     return dspy.BootstrapFewShotWithRandomSearch(
-        metric=right, max_bootstrapped_demos=2, max_labeled_demos=4, num_candidate_programs=1, num_threads=2
+        metric=right, max_bootstrapped_demos=2, max_labeled_demos=4, num_candidate_programs=more, num_threads=2
     )
 
 
@@ -128,9 +127,7 @@ def mipro(setting: Setting) -> Any:
 
 def simba(setting: Setting) -> Any:
     prompt_model = {"prompt_model": setting.lm(REFLECTION)} if TAKES_PROMPT_MODEL else {}
-    return dspy.SIMBA(
-        metric=right, bsize=8, num_candidates=3, max_steps=2, max_demos=4, num_threads=1, **prompt_model
-    )
+    return dspy.SIMBA(metric=right, bsize=8, num_candidates=3, max_steps=2, max_demos=4, num_threads=1, **prompt_model)
 
 
 def gepa(setting: Setting) -> Any:
@@ -159,7 +156,11 @@ def bag_of_words(texts: Sequence[str]) -> np.ndarray:
 
 def knn(setting: Setting) -> Any:
     return dspy.KNNFewShot(
-        k=2, trainset=list(setting.trainset), vectorizer=dspy.Embedder(bag_of_words), metric=right, max_bootstrapped_demos=1
+        k=2,
+        trainset=list(setting.trainset),
+        vectorizer=dspy.Embedder(bag_of_words),
+        metric=right,
+        max_bootstrapped_demos=1,
     )
 
 
@@ -180,7 +181,7 @@ def finetune(setting: Setting) -> Any:
 
 def better_together(setting: Setting) -> Any:
     names = ("p", "w") if TOGETHER_TAKES_ALL else ("prompt_optimizer", "weight_optimizer")
-    optimizers = dict(zip(names, (random_search(setting), finetune(setting)), strict=True))
+    optimizers = dict(zip(names, (random_search(setting, more=0), finetune(setting)), strict=True))
     return dspy.BetterTogether(metric=right, **optimizers, **({} if TOGETHER_TAKES_ALL else {"seed": 0}))
 
 
@@ -295,14 +296,23 @@ TOGETHER_TAKES_ALL = "optimizers" in inspect.signature(dspy.BetterTogether).para
 # An optimizer that bootstraps demos prepares its teacher by another one.
 TEACHER = ("BootstrapFewShot", "LabeledFewShot")
 SEARCH = "BootstrapFewShotWithRandomSearch"
-SEARCH_BELOW = {(SEARCH, "LabeledFewShot"): 1, (SEARCH, "BootstrapFewShot"): 2, TEACHER: 2}
+
+
+def below_search(more: int) -> dict[tuple[str, str], int]:
+    """What random search calls."""
+    return {(SEARCH, "LabeledFewShot"): 1, (SEARCH, "BootstrapFewShot"): 1 + more, TEACHER: 1 + more}
+
 
 CASES: dict[str, Case] = {
     "BootstrapFewShot": Case(
         bootstrap, "BootstrapFewShot", examples, {"max_bootstrapped_demos": "2", "max_rounds": "1"}, {TEACHER: 1}
     ),
     "random search": Case(
-        random_search, SEARCH, with_validation, {"max_bootstrapped_demos": "2", "max_labeled_demos": "4"}, SEARCH_BELOW
+        random_search,
+        SEARCH,
+        with_validation,
+        {"max_bootstrapped_demos": "2", "max_labeled_demos": "4"},
+        below_search(1),
     ),
     "MIPROv2": Case(
         mipro,
@@ -351,7 +361,7 @@ CASES: dict[str, Case] = {
         "BetterTogether",
         together_arguments,
         {"strategy": "p -> w"},
-        {("BetterTogether", SEARCH): 1, ("BetterTogether", "BootstrapFinetune"): 1, **SEARCH_BELOW},
+        {("BetterTogether", SEARCH): 1, ("BetterTogether", "BootstrapFinetune"): 1, **below_search(0)},
     ),
     "Ensemble": Case(ensemble, "Ensemble", members, {"reduce_fn": "majority", "deterministic": "False"}, metric=None),
     "Optuna": Case(

@@ -123,7 +123,9 @@ class Compiled:
     @property
     def candidates(self) -> list[dict[str, Any]]:
         """The candidates of the compile and of those inside it, in order of time."""
-        told = [(run.record["started"] + each["at"], each) for run in self.compiles for each in run.record["candidates"]]
+        told = [
+            (run.record["started"] + each["at"], each) for run in self.compiles for each in run.record["candidates"]
+        ]
         return [each for _, each in sorted(told, key=lambda pair: pair[0])]
 
     @property
@@ -352,7 +354,7 @@ def test_the_report_tells_of_it(compiled):
     assert page.lower().startswith("<!doctype html>")
     assert compiled.case.name in page
     if record["best"] is not None:
-        assert f"{record['best_score']:g}" in page
+        assert f"{record['best_score']:.1f}%" in page
 
 
 def test_the_best_program_is_a_model_that_answers_as_it_does(compiled, setting):

@@ -1,4 +1,4 @@
-"""What an optimizer was made with, as far as it keeps that, whatever it calls it; and the metric inside of DSPy's own."""
+"""What an optimizer was made with, as far as it keeps that; and the metric inside of a function of DSPy's."""
 
 import inspect
 from collections.abc import Mapping
