@@ -1,9 +1,10 @@
 """Every optimizer on Reuters R8, with a language model over HTTP: what the server has of it afterwards."""
 
 import asyncio
-import contextlib
+import importlib
 import inspect
 import json
+import pkgutil
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,18 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import dspy
+import gepa as gepa_package
 import mlflow
 import pytest
+from dspy.teleprompt.teleprompt import Teleprompter
 
 from integration.conftest import CANARY_KEY
-from integration.optimizers import CASES, REFLECTION, TASK, Case, Setting, own, random_search, seeded
+from integration.optimizers import CASES, REFLECTION, TASK, Case, Setting, gepa, own, random_search, seeded
 from integration.stored_runs import StoredRun, stored_runs
 from mlflow_dspy_plugin.quickstart.data import read_rows
 from mlflow_dspy_plugin.recording.runs import flush
 from tests.fakes.openai_server import OpenAIServer, Reply, Usage, in_context_classifier
 
 LONGEST_TEXT = 400
+# What each completion is billed for.
 TOKENS = Usage(input_tokens=10, output_tokens=5)
+TOKENS_EACH = TOKENS.input_tokens + TOKENS.output_tokens
+GEPA_HAS_CALLBACKS = "callbacks" in inspect.signature(gepa_package.optimize).parameters
 # Runs with other names are those of evaluations.
 EVALUATION = ("eval_", "eval_full_", "eval_minibatch_")
 # The optimizers that score nothing.
@@ -282,9 +288,6 @@ def test_what_was_spent_is_what_the_language_models_have_served(compiled):
     assert (expected["reflection"] > 0) == compiled.case.reflects
 
 
-TOKENS_EACH = TOKENS.input_tokens + TOKENS.output_tokens
-
-
 def test_the_learning_curve_is_in_the_metrics_by_step(compiled):
     for run in compiled.compiles:
         record, scores = run.record, [(each["number"], each["score"]) for each in run.record["candidates"]]
@@ -370,3 +373,193 @@ def test_nothing_was_left_out_and_no_key_was_stored(compiled, tracking_server):
     assert [run.record["left_out"] for run in compiled.compiles] == [[]] * len(compiled.compiles)
     assert compiled.top.record["error"] is None
     assert tracking_server.files_holding(CANARY_KEY) == []
+
+
+# -- what one optimizer alone can tell --------------------------------------------------------
+
+
+def notes(compiled: Compiled, kind: str) -> list[dict[str, Any]]:
+    return [note for note in compiled.top.record["notes"] if note["kind"] == kind]
+
+
+def scores_of(candidates: Sequence[Any], kind: str) -> list[float]:
+    return [each["score"] for each in candidates if each["kind"] == kind]
+
+
+def only(label: str) -> Any:
+    """The compile of one optimizer."""
+    return pytest.mark.parametrize("compiled", [label], indirect=True)
+
+
+@only("GEPA")
+def test_gepa_tells_lineage_front_and_budget(compiled):
+    result, record = compiled.program.detailed_results, compiled.top.record
+    whole = [each for each in record["candidates"] if each["kind"] == "full"]
+    assert [each["score"] / 100 for each in whole] == pytest.approx(result.val_aggregate_scores)
+    assert len(whole) > 1
+    for number, each in enumerate(whole):
+        parents = [parent for parent in result.parents[number] if parent is not None]
+        assert each["parents"] == [whole[parent]["number"] for parent in parents]
+        assert each["status"] == ("accepted" if parents else "scored")
+        instructions = record["programs"][each["program"]]["predictors"]["classify"]["instructions"]
+        assert instructions == result.candidates[number].classify.signature.instructions
+    fronts = result.per_val_instance_best_candidates
+    front = set().union(*(fronts.values() if isinstance(fronts, dict) else fronts))
+    assert sorted(notes(compiled, "pareto")[-1]["front"]) == [whole[number]["number"] for number in sorted(front)]
+    assert notes(compiled, "budget")[-1]["used"] == result.total_metric_calls
+
+
+@only("GEPA")
+@pytest.mark.skipif(not GEPA_HAS_CALLBACKS, reason="this release of gepa has no callbacks")
+def test_gepa_tells_what_its_reflections_have_proposed_and_what_became_of_it(compiled):
+    record, reflections = compiled.top.record, notes(compiled, "reflection")
+    assert len(reflections) == len(compiled.asked[REFLECTION])
+    tried = {each["predictors"]["classify"]["instructions"] for each in record["programs"].values()}
+    for each in reflections:
+        assert each["components"] == ["classify"]
+        assert each["proposals"]["classify"] in tried
+        assert each["prompts"]["classify"]
+    rejected = [each for each in record["candidates"] if each["status"] == "rejected"]
+    accepted = [each for each in record["candidates"] if each["status"] == "accepted" and each["kind"] == "full"]
+    assert len(rejected) + len(accepted) == len(reflections) + len(notes(compiled, "merge"))
+    assert all(each["why"] and each["parents"] for each in rejected)
+
+
+@only("MIPROv2")
+def test_mipro_tells_what_it_has_proposed_and_what_each_trial_has_chosen(compiled):
+    (proposal,), (demo_sets,) = notes(compiled, "proposal"), notes(compiled, "demo_sets")
+    assert (len(proposal["instructions"]), len(demo_sets["sets"])) == (3, 3)
+    trials, logs = notes(compiled, "trial"), compiled.program.trial_logs
+    assert [trial["number"] for trial in trials] == sorted(logs)
+    candidates, programs = compiled.top.record["candidates"], compiled.top.record["programs"]
+    for trial in trials:
+        log, scored = logs[trial["number"]], candidates[trial["candidate"]]
+        kept = {"full": "full_eval_score", "minibatch": "mb_score"}[trial["scored_on"]]
+        assert (scored["kind"], scored["score"]) == (trial["scored_on"], pytest.approx(log[kept]))
+        tried = programs[scored["program"]]["predictors"]["classify"]
+        if chosen := trial["chosen"].get("classify"):
+            assert tried["instructions"] == proposal["instructions"][chosen["instruction"]]
+            assert tried["demos"] == demo_sets["sets"][chosen["demos"]]
+    assert {trial["scored_on"] for trial in trials} == {"full", "minibatch"}
+
+
+@only("SIMBA")
+def test_simba_tells_its_buckets_and_what_its_strategies_have_added(compiled):
+    buckets, record = notes(compiled, "bucket"), compiled.top.record
+    assert Counter(bucket["step"] for bucket in buckets) == {0: 8, 1: 8}
+    strategies = [note for note in notes(compiled, "strategy") if "candidate" in note]
+    assert {note["name"] for note in strategies} <= {"append_a_demo", "append_a_rule"}
+    assert strategies
+    for note in strategies:
+        tried = record["programs"][record["candidates"][note["candidate"]]["program"]]["predictors"]["classify"]
+        added = note["added"].get("classify", {})
+        assert added.get("rule", "") in tried["instructions"]
+        assert all(demo in tried["demos"] for demo in added.get("demos", []))
+    final = [each["score"] for each in compiled.program.candidate_programs]
+    assert sorted(scores_of(record["candidates"], "train")) == pytest.approx(sorted(100 * each for each in final))
+    assert len(scores_of(record["candidates"], "minibatch")) == len(strategies)
+
+
+@only("random search")
+def test_random_search_has_the_candidates_that_it_gives_the_program(compiled):
+    told = compiled.program.candidate_programs
+    scores = scores_of(compiled.top.record["candidates"], "full")
+    assert sorted(scores, reverse=True) == [each["score"] for each in told]
+
+
+@only("BootstrapFinetune")
+def test_a_program_that_was_trained_asks_the_new_model(compiled):
+    assert compiled.program.classify.lm.model == "openai/finetuned"
+    assert compiled.top.json("best_model.json")["classify"]["lm"]["model"] == "openai/finetuned"
+
+
+# -- more than one ----------------------------------------------------------------------------
+
+
+def recorded(name: str) -> None:
+    mlflow.set_experiment(name)
+    mlflow.dspy.autolog(log_compiles=True, log_evals=True)
+
+
+def test_two_compiles_at_once_stay_apart(setting, models, tracking_server):
+    models.begin()
+    recorded("optimizers: two at once")
+    start, failed = threading.Barrier(2), []
+
+    def compile_with(make: Any, model: str) -> None:
+        try:
+            with dspy.context(lm=setting.lm(model)):
+                start.wait()
+                make(setting).compile(setting.program(), trainset=list(setting.trainset))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=compile_with, args=each) for each in ((own, TASK), (random_search, REFLECTION))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert flush(30)
+    runs = stored_runs(tracking_server.client, "optimizers: two at once")
+    tops = {run.name: run for run in runs if run.parent is None}
+    assert tops.keys() == {"BestInstruction", "BootstrapFewShotWithRandomSearch"}
+    for name, model in (("BestInstruction", TASK), ("BootstrapFewShotWithRandomSearch", REFLECTION)):
+        top = tops[name]
+        assert top.record["usage"]["task"]["calls"] == len(models.asked(model))
+        below = sorted(run.name for run in runs if run.parent == top.id and run.name.startswith("eval_"))
+        assert below == [f"eval_{number}" for number in range(len(top.record["candidates"]))]
+        assert json.loads(top.params["lm_params"])["model"] == f"openai/{model}"
+    assert {run.status for run in runs} == {"FINISHED"}
+
+
+def test_two_runs_of_the_server_can_be_compared(setting, models, tracking_server):
+    models.begin()
+    recorded("optimizers: compared")
+    given = {"trainset": list(setting.trainset), "valset": list(setting.valset)}
+    random_search(setting).compile(setting.program(), **given)
+    gepa(setting).compile(setting.program(), **given)
+    assert flush(30)
+    first, second = [run for run in stored_runs(tracking_server.client, "optimizers: compared") if run.parent is None]
+    comparison = mlflow.dspy.compare(first.id, second.id)
+    assert (comparison.score_a, comparison.score_b) == (
+        pytest.approx(first.metrics["best_score"]),
+        pytest.approx(second.metrics["best_score"]),
+    )
+    assert comparison.difference == pytest.approx(second.metrics["best_score"] - first.metrics["best_score"])
+    assert comparison.interval[0] <= comparison.difference <= comparison.interval[1]
+    assert len(comparison.won) + len(comparison.lost) + len(comparison.same) == len(setting.valset)
+    assert set(comparison.table["inputs.text"]) == {example.text for example in setting.valset}
+    assert "GEPA" in comparison.page()
+
+
+# -- what cannot run --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("dspy.teleprompt.avatar_optimizer:AvatarOptimizer", AttributeError, "TypedPredictor"),
+        ("dspy.teleprompt.signature_opt:SignatureOptimizer", TypeError, "positional arguments"),
+    ],
+)
+def test_two_optimizers_of_the_release_cannot_even_be_made(path, error, message):
+    """They call what DSPy no longer has: the table is without them. The day they work again, they belong there."""
+    module, name = path.split(":")
+    with pytest.raises(error, match=message):
+        getattr(importlib.import_module(module), name)(metric=lambda *_: True)
+
+
+def test_the_table_has_every_other_optimizer_of_the_release():
+    known = {case.name for case in CASES.values()} | {"AvatarOptimizer", "SignatureOptimizer", "ReAnchor"}
+    for module in pkgutil.walk_packages(dspy.teleprompt.__path__, "dspy.teleprompt."):
+        importlib.import_module(module.name)
+    found = {cls for cls in subclasses(Teleprompter) if cls.__module__.startswith("dspy.")}
+    # A base of others, without a `compile` of its own.
+    assert {cls.__name__ for cls in found if "compile" in vars(cls)} <= known
+
+
+def subclasses(cls: type) -> set[type]:
+    """All classes below a class."""
+    below = set(cls.__subclasses__())
+    return below.union(*map(subclasses, below))
