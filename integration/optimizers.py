@@ -76,6 +76,7 @@ class Case:
         params: Parameters that its run has: of the constructor, of `compile`, and defaults.
         below: How often which optimizer calls which other.
         reflects: Whether it has something else than the program ask a language model.
+        reflects_by: What stands in the prompts of that, where it asks the program's language model.
         metric: The name of its metric.
     """
 
@@ -85,6 +86,7 @@ class Case:
     params: Mapping[str, str]
     below: Mapping[tuple[str, str], int] = field(default_factory=dict)
     reflects: bool = False
+    reflects_by: str | None = None
     metric: str | None = "right"
 
 
@@ -329,7 +331,14 @@ CASES: dict[str, Case] = {
         {("MIPROv2", "LabeledFewShot"): 1, ("MIPROv2", "BootstrapFewShot"): 1, TEACHER: 1},
         reflects=True,
     ),
-    "SIMBA": Case(simba, "SIMBA", examples, {"bsize": "8", "max_steps": "2", "seed": "0"}, reflects=True),
+    "SIMBA": Case(
+        simba,
+        "SIMBA",
+        examples,
+        {"bsize": "8", "max_steps": "2", "seed": "0"},
+        reflects=True,
+        reflects_by=None if TAKES_PROMPT_MODEL else "module_advice",
+    ),
     "GEPA": Case(
         gepa,
         "GEPA",
@@ -355,6 +364,7 @@ CASES: dict[str, Case] = {
         {"num_candidates": "2", "num_rules": "3"},
         {("InferRules", "LabeledFewShot"): 1},
         reflects=True,
+        reflects_by="natural_language_rules",
     ),
     "BetterTogether": Case(
         better_together,
@@ -362,6 +372,7 @@ CASES: dict[str, Case] = {
         together_arguments,
         {"strategy": "p -> w"},
         {("BetterTogether", SEARCH): 1, ("BetterTogether", "BootstrapFinetune"): 1, **below_search(0)},
+        metric="right" if TOGETHER_TAKES_ALL else None,
     ),
     "Ensemble": Case(ensemble, "Ensemble", members, {"reduce_fn": "majority", "deterministic": "False"}, metric=None),
     "Optuna": Case(

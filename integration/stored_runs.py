@@ -23,7 +23,13 @@ class StoredRun:
         self.inputs = {
             each.dataset.name: (each.dataset.digest, each.tags[0].value) for each in run.inputs.dataset_inputs
         }
-        self.models = [each.model_id for each in run.outputs.model_outputs] if run.outputs else []
+
+    @functools.cached_property
+    def models(self) -> list[str]:
+        """The ids of the models that it has logged."""
+        # mlflow 3.4 leaves them out of what it finds by a search.
+        outputs = self._client.get_run(self.id).outputs
+        return [each.model_id for each in outputs.model_outputs] if outputs else []
 
     @functools.cached_property
     def files(self) -> list[str]:

@@ -18,7 +18,18 @@ import pytest
 from dspy.teleprompt.teleprompt import Teleprompter
 
 from integration.conftest import CANARY_KEY
-from integration.optimizers import CASES, REFLECTION, TASK, Case, Setting, gepa, own, random_search, seeded
+from integration.optimizers import (
+    CASES,
+    REFLECTION,
+    TASK,
+    TOGETHER_TAKES_ALL,
+    Case,
+    Setting,
+    gepa,
+    own,
+    random_search,
+    seeded,
+)
 from integration.stored_runs import StoredRun, stored_runs
 from mlflow_dspy_plugin.quickstart.data import read_rows
 from mlflow_dspy_plugin.recording.runs import flush
@@ -27,12 +38,12 @@ from tests.fakes.openai_server import OpenAIServer, Reply, Usage, in_context_cla
 LONGEST_TEXT = 400
 # What each completion is billed for.
 TOKENS = Usage(input_tokens=10, output_tokens=5)
-TOKENS_EACH = TOKENS.input_tokens + TOKENS.output_tokens
 GEPA_HAS_CALLBACKS = "callbacks" in inspect.signature(gepa_package.optimize).parameters
 # Runs with other names are those of evaluations.
 EVALUATION = ("eval_", "eval_full_", "eval_minibatch_")
-# The optimizers that score nothing.
-SCORELESS = ("BootstrapFewShot", "LabeledFewShot", "KNNFewShot", "Ensemble")
+# The optimizers that score nothing, or leave that to others.
+SCORELESS = {"BootstrapFewShot", "LabeledFewShot", "KNNFewShot", "Ensemble"}
+SCORELESS |= set() if TOGETHER_TAKES_ALL else {"BetterTogether"}
 
 
 # -- what they run on -------------------------------------------------------------------------
@@ -61,6 +72,12 @@ class Models(OpenAIServer):
         """The prompts that a model was asked, one for each completion."""
         bodies = [request.body for request in self.requests if request.body["model"] == model]
         return [json.dumps(body["messages"]) for body in bodies for _ in range(body.get("n") or 1)]
+
+    @property
+    def billed(self) -> int:
+        """The tokens of all answers; several completions of one request share what goes in."""
+        completions = [request.body.get("n") or 1 for request in self.requests]
+        return TOKENS.input_tokens * len(completions) + TOKENS.output_tokens * sum(completions)
 
     @staticmethod
     def _counted(classifier: Any) -> Any:
@@ -104,6 +121,7 @@ class Compiled:
         prompts: What the language models were asked for it.
         program: The program of the recorded compile.
         asked: What the language models were asked then, by model.
+        billed: The tokens that they have billed.
         heard: The evaluations that DSPy told a callback of the user's.
         runs: All runs of the experiment, which is its own.
     """
@@ -113,6 +131,7 @@ class Compiled:
     prompts: Counter[str]
     program: Any
     asked: dict[str, list[str]]
+    billed: int
     heard: list[tuple[float, int]]
     runs: list[StoredRun]
 
@@ -165,8 +184,10 @@ def compiled(request, setting, models, tracking_server) -> Compiled:
     with dspy.context(callbacks=[listener]):
         program = compiled_by(case, setting)
     asked = {model: models.asked(model) for model in (TASK, REFLECTION, "finetuned")}
+    billed = models.billed
     assert flush(30)
-    return Compiled(case, plain, prompts, program, asked, listener.heard, stored_runs(tracking_server.client, name))
+    runs = stored_runs(tracking_server.client, name)
+    return Compiled(case, plain, prompts, program, asked, billed, listener.heard, runs)
 
 
 # -- every optimizer --------------------------------------------------------------------------
@@ -232,7 +253,7 @@ def test_each_evaluation_is_a_candidate_with_its_score(compiled):
     assert len(scored) == len(compiled.heard)
     for (score, rows), (heard, heard_rows) in zip(scored, compiled.heard, strict=True):
         assert (score, rows) == (pytest.approx(heard, abs=0.01), heard_rows)
-    assert (scored == []) == (compiled.case.name in SCORELESS)
+    assert (compiled.top.record["candidates"] == []) == (compiled.case.name in SCORELESS)
 
 
 def test_a_candidate_has_what_was_tried(compiled):
@@ -259,7 +280,7 @@ def test_an_evaluation_has_a_run_with_its_rows(compiled, setting):
             met.add(run.id)
             assert run.parent == outer.id
             assert (run.metrics["eval"], run.metrics["rows"]) == (pytest.approx(each["score"]), each["rows"])
-            assert run.metrics[compiled.case.metric] == run.metrics["eval"]
+            assert run.metrics[outer.record["metric"]] == run.metrics["eval"]
             rows, table = run.json("rows.json"), run.rows("result_table.json")
             assert len(rows) == len(table) == each["rows"]
             assert 100 * sum(row["score"] for row in rows) / len(rows) == pytest.approx(each["score"], abs=0.01)
@@ -273,18 +294,19 @@ def test_an_evaluation_has_a_run_with_its_rows(compiled, setting):
 
 def test_what_was_spent_is_what_the_language_models_have_served(compiled):
     usage = compiled.top.record["usage"]
+    assert sum(spent["total_tokens"] for spent in usage.values()) == compiled.billed
     served = {model: len(prompts) for model, prompts in compiled.asked.items()}
-    assert sum(spent["total_tokens"] for spent in usage.values()) == TOKENS_EACH * sum(served.values())
-    calls = {role: spent["calls"] for role, spent in usage.items()}
     if compiled.case.name == "COPRO":
         # It asks for several completions in one call, which newer releases of DSPy make of as many requests.
         served[REFLECTION] = len(set(compiled.asked[REFLECTION]))
-    if compiled.case.name == "InferRules":
-        # Its rules are made by the language model of the program.
-        rules = len([prompt for prompt in compiled.asked[TASK] if "natural_language_rules" in prompt])
-        served = {TASK: served[TASK] - rules, REFLECTION: rules}
-    expected = {"task": served[TASK] + served.get("finetuned", 0), "reflection": served[REFLECTION]}
-    assert calls == {role: count for role, count in expected.items() if count}
+    if compiled.case.reflects_by:
+        # By the language model of the program.
+        served[REFLECTION] = sum(compiled.case.reflects_by in prompt for prompt in compiled.asked[TASK])
+        served[TASK] -= served[REFLECTION]
+    expected = {"task": served[TASK] + served["finetuned"], "reflection": served[REFLECTION]}
+    assert {role: spent["calls"] for role, spent in usage.items()} == {
+        role: count for role, count in expected.items() if count
+    }
     assert (expected["reflection"] > 0) == compiled.case.reflects
 
 

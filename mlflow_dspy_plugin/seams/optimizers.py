@@ -12,6 +12,8 @@ _KEPT_AS = {
 }
 # What they keep in an attribute that is an object of DSPy's.
 _KEPT_IN = {"KNN": ("k", "trainset")}
+# What the functions that they put around it call it.
+_WRAPPED = ("metric", "reflection_lm")
 
 
 def made_with(optimizer: Any) -> dict[str, Any]:
@@ -44,8 +46,12 @@ def _parameters(cls: type) -> dict[str, Any]:
     return found
 
 
-def users_metric(metric: Any) -> Any:
-    """The metric in a function that an optimizer of DSPy puts around it; any other is itself."""
-    if not inspect.isfunction(metric) or str(metric.__module__).partition(".")[0] != "dspy":
-        return metric
-    return inspect.getclosurevars(metric).nonlocals.get("metric") or metric
+def wrapped(function: Any) -> Any:
+    """The metric or language model of the user's in a function that an optimizer of DSPy puts around it.
+
+    Anything else is itself.
+    """
+    if not inspect.isfunction(function) or str(function.__module__).partition(".")[0] != "dspy":
+        return function
+    kept = inspect.getclosurevars(function).nonlocals
+    return next((kept[name] for name in _WRAPPED if kept.get(name) is not None), function)

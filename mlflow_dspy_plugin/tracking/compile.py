@@ -12,7 +12,7 @@ from mlflow_dspy_plugin.boundary import attempt, never_raises
 from mlflow_dspy_plugin.recording.runs import Run, begin_run, recorder_for, run_there
 from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
-from mlflow_dspy_plugin.seams.optimizers import made_with
+from mlflow_dspy_plugin.seams.optimizers import made_with, wrapped
 from mlflow_dspy_plugin.tracking import artifacts
 from mlflow_dspy_plugin.tracking.evaluation import status_of
 from mlflow_dspy_plugin.tracking.feedback import metric_name
@@ -145,6 +145,7 @@ def parameters_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def shown(value: Any) -> Any:
     """A parameter: a plain value, or what a person calls an object."""
+    value = wrapped(value)
     if isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dspy.BaseLM):
