@@ -8,10 +8,11 @@ from typing import Any
 import dspy
 import mlflow
 
-from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.boundary import attempt, never_raises
 from mlflow_dspy_plugin.recording.runs import Run, begin_run, recorder_for, run_there
 from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
+from mlflow_dspy_plugin.seams.optimizers import made_with, wrapped
 from mlflow_dspy_plugin.tracking import artifacts
 from mlflow_dspy_plugin.tracking.evaluation import status_of
 from mlflow_dspy_plugin.tracking.feedback import metric_name
@@ -58,15 +59,16 @@ class CompileCallback(dspy_seam.Watcher):
         if not self.installed or _is_part_of_a_call(outer) or (outer is not None and not outer.takes_a_run()):
             return
         student = inputs.get("student")
-        metric = inputs.get("metric") or getattr(instance, "metric", None)
-        record = Record(type(instance).__name__, parameters_of(instance, inputs), student, metric_name(metric))
+        given = arguments_of(instance, inputs)
+        metric = given.get("metric")
+        record = Record(type(instance).__name__, parameters_of(given), student, metric_name(metric))
         run = run_for(record.optimizer, outer)
         optimization = Optimization(record, run, self._most_runs, outer)
         self._open[call_id] = _Open(optimization, hand_down(optimization, student), entered(run, outer))
         optimization.describe(student, artifacts.lm_parameters())
         for name in _DATASETS:
-            if inputs.get(name) is not None:
-                optimization.describe_examples(name, inputs[name])
+            if given.get(name) is not None:
+                optimization.describe_examples(name, given[name])
 
     @never_raises
     def on_compile_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
@@ -124,18 +126,26 @@ def entered(run: Run, outer: Optimization | None) -> str | None:
     return run.run_id
 
 
-def parameters_of(optimizer: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What the optimizer was made with and its compile was called with: plain values, and names of the rest."""
-    found = {**vars(optimizer), **inputs}
+def arguments_of(optimizer: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the optimizer was made with, and its compile was called with: None there leaves it to the former."""
+    made = attempt(lambda: made_with(optimizer), lambda error: {})
+    # What it keeps of examples are those of an earlier compile, unless none are given to compile.
+    kept = {name: value for name, value in made.items() if name not in _DATASETS or name not in inputs}
+    return {**kept, **{name: value for name, value in inputs.items() if value is not None}}
+
+
+def parameters_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as parameters: plain values, and names of the rest."""
     return {
         name: shown(value)
-        for name, value in found.items()
+        for name, value in given.items()
         if not name.startswith("_") and name not in _NOT_PARAMETERS and value is not None
     }
 
 
 def shown(value: Any) -> Any:
     """A parameter: a plain value, or what a person calls an object."""
+    value = wrapped(value)
     if isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dspy.BaseLM):

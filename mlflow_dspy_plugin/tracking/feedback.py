@@ -6,6 +6,7 @@ from typing import Any
 
 from mlflow.entities import Assessment, AssessmentSource, Expectation, Feedback
 
+from mlflow_dspy_plugin.seams.optimizers import wrapped
 from mlflow_dspy_plugin.tracking.plain_values import plain, text
 
 _LONGEST_RATIONALE = 10_000
@@ -15,6 +16,7 @@ def metric_name(metric: Any) -> str | None:
     """What a metric is called: a function, a partial of one, or an object of a class."""
     if metric is None:
         return None
+    metric = wrapped(metric)
     while isinstance(metric, functools.partial):
         metric = metric.func
     return getattr(metric, "__name__", None) or type(metric).__name__

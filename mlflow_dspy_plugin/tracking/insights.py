@@ -39,12 +39,15 @@ def hear(kind: str, /, **facts: Any) -> None:
 def _note(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> None:
     record = optimization.record
     told = {_NAMES.get(name, name): fact for name, fact in facts.items() if name not in _KEYS}
-    if (candidate := record.known_as(facts.get("key"))) is not None:
-        told["candidate"] = candidate.number
     for name in ("parents", "front"):
         if facts.get(name) is not None:
             told[name] = record.numbers_of(list(facts[name]))
-    record.note(kind, **told)
+    record.note(kind, told, key=facts.get("key"))
+
+
+def _trial(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> None:
+    # It is told before the evaluation that scores it, which is the next one.
+    _note(optimization, kind, {**facts, "candidate": len(optimization.record.candidates)})
 
 
 def _scored(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> None:
@@ -95,4 +98,5 @@ _HANDLERS: dict[str, _Handler] = {
     "candidate_scored": _scored,
     "candidate_accepted": _accepted,
     "candidate_rejected": _rejected,
+    "trial": _trial,
 }

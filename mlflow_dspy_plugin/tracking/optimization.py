@@ -80,6 +80,10 @@ class Optimization:
         run = self.run.child(f"{key}_{step}", {}) if self.takes_a_run() else None
         evaluation = Evaluation(program, metric, devset, key, run, step=step)
         evaluation.describe()
+        if self.record.metric is None and metric is not None:
+            # The optimizer keeps it to itself.
+            self.record.metric = evaluation.metric
+            self.run.params({"metric": evaluation.metric})
         return evaluation
 
     def end_evaluation(self, evaluation: Evaluation, outputs: Any, exception: BaseException | None) -> None:

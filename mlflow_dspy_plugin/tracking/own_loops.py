@@ -79,7 +79,7 @@ class OwnLoop:
 
     def note(self, kind: str, **facts: Any) -> None:
         """Keep what else is worth telling, such as a proposal; it stands in the report in order of time."""
-        self._optimization.record.note(kind, **facts)
+        self._optimization.record.note(kind, facts)
 
 
 def _check(program: Any, kind: str, parents: Sequence[int], candidates: int) -> None:

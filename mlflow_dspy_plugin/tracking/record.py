@@ -78,8 +78,9 @@ class Record:
         self.left_out: list[str] = []
         self.before = self.see(program)
         self._best: Candidate | None = None
-        # What the optimizer calls its candidates.
+        # What the optimizer calls its candidates, and what was noted of those that are still to be scored.
         self._keys: dict[Any, int] = {}
+        self._waiting: dict[Any, list[dict[str, Any]]] = {}
 
     @property
     def elapsed(self) -> float:
@@ -163,6 +164,8 @@ class Record:
             known = self.known_as(key)
             if known is None or known.kind == MINIBATCH:
                 self._keys[key] = candidate.number
+            for told in self._waiting.pop(key, ()):
+                told["candidate"] = candidate.number
 
     def known_as(self, key: Any) -> Candidate | None:
         """The candidate that the optimizer calls so."""
@@ -181,11 +184,15 @@ class Record:
             found = (each for each in reversed(self.candidates) if each.program == program)
             return next((each for each in found if rows in (None, each.rows)), None)
 
-    def note(self, kind: str, **facts: Any) -> None:
-        """Keep what the optimizer alone can tell."""
+    def note(self, kind: str, facts: Mapping[str, Any], key: Any = None) -> None:
+        """Keep what the optimizer alone can tell; `key` is what it calls the candidate that this concerns."""
         told = {"at": round(self.elapsed, 3), "kind": kind, **{name: plain(fact) for name, fact in facts.items()}}
         with self._lock:
             self.notes.append(told)
+            if (known := self.known_as(key)) is not None:
+                told["candidate"] = known.number
+            elif key is not None:
+                self._waiting.setdefault(key, []).append(told)
             if len(self.notes) > _MOST_NOTES:
                 del self.notes[: _MOST_NOTES // 10]
 

@@ -99,7 +99,9 @@ def test_a_compile_is_a_run_and_each_evaluation_one_below_it(make, name, param, 
     steps = range(len(children))
     scored = [(i, children[i].metrics["eval"]) for i in steps]
     # The last is the best, for the table of runs.
-    assert top.history("eval") == [*scored, *([(len(scored), max(score for _, score in scored))] if scored else [])]
+    record = top.load("optimization.json")
+    assert top.history("eval") == [*scored, (len(record["candidates"]), record["best_score"])]
+    assert record["best_score"] == max(each["score"] for each in record["candidates"] if each["kind"] != "minibatch")
     assert [child.name for child in children] == [f"eval_{i}" for i in steps]
     for child in children:
         assert (child.parent, child.status) == (top.info.run_id, "FINISHED")
