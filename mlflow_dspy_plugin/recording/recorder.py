@@ -4,24 +4,29 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.delivery.limits import Limits
 from mlflow_dspy_plugin.delivery.notices import Notices, tell
 from mlflow_dspy_plugin.delivery.outage import Outage
-from mlflow_dspy_plugin.delivery.spool import Spool, SpoolFull
+from mlflow_dspy_plugin.delivery.spool import Segment, Spool, SpoolFull
+from mlflow_dspy_plugin.recording.plan import planned
 from mlflow_dspy_plugin.recording.run_store import Operation, RunStore
 from mlflow_dspy_plugin.seams.refusals import Kind, Refusal
 
-_LINGER_SECONDS = 0.2
+# Between two turns the thread rests, in which more may come: so many times as long as the last one took, within bounds.
+_REST, _REST_SECONDS = 20.0, (0.2, 1.0)
 _ORPHANS_SECONDS = 60.0
-# Operations that are done before what came meanwhile is looked at.
-_BATCH = 500
+# Lines that are done before what came meanwhile is looked at.
+_MOST_LINES = 500
 # How often an operation may break a store that answers.
 _ATTEMPTS = 3
 # A store that takes an operation in less time is waited for; another one only for a part of the time that passed.
-_QUICK, _QUICK_SECONDS_AT_MOST, _PART_OF_TIME = 1.5, 10.0, 0.04
+_QUICK, _QUICK_SECONDS_AT_MOST, _PART_OF_TIME = 1.5, 10.0, 0.015
+_LOOK_SECONDS = 0.1
 # A wait at the end of the program is told from here on.
 _TOLD_SECONDS = 1.0
 _KEPT = "What is said of runs is kept in %s and sent when it does."
@@ -31,6 +36,16 @@ _REASONS = {
     Kind.BROKEN: f"The tracking store %s has failed (%s). {_KEPT}",
     Kind.REJECTED: "The tracking store %s rejects a part of a run, which is left out (%s).%.0s",
 }
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Lines that are taken from the journal together, and what is left to do of them."""
+
+    segment: Segment
+    lines: list[bytes]
+    plan: deque[Operation]
+    again: bool
 
 
 class Recorder:
@@ -51,12 +66,14 @@ class Recorder:
         self._outage = Outage(*self._limits.retry_seconds)
         self._notices = Notices()
         self._thread: threading.Thread | None = None
-        self._hurried, self._stopping = 0, False
-        self._orphans_at = time.monotonic() + _LINGER_SECONDS
-        # How long the operation took that was done last.
-        self._seconds = 0.0
-        # How often the first operation of the journal has broken the store.
-        self._broken = 0
+        self._hurried, self._stopping, self._idle = 0, False, False
+        self._rest, _ = _REST_SECONDS
+        self._orphans_at = time.monotonic() + self._rest
+        self._batch: _Batch | None = None
+        # How long the operation took that was done last, and since when there is one under way.
+        self._seconds, self._busy_since = 0.0, None
+        # How often the first operation of the batch has broken the store; whether it may have been done all the same.
+        self._broken, self._is_doubtful = 0, False
 
     def forget(self) -> None:
         """Begin anew in a process that was forked: what waits is the parent's to do."""
@@ -70,7 +87,9 @@ class Recorder:
         except (SpoolFull, OSError) as error:
             self._notices.tell_once("journal", "What is said of runs cannot be kept (%r); it is lost.", error)
             return
-        self.start()
+        # One that is at work, or rests, looks by itself.
+        if self._thread is None or self._idle:
+            self.start()
 
     def start(self) -> None:
         """See that the thread runs."""
@@ -88,17 +107,35 @@ class Recorder:
         """Whether the store has taken what it was given last."""
         return self._outage.refusal is None
 
-    def patience(self, seconds: float) -> float:
-        """How long somebody may wait for it who has worked for so many seconds."""
-        return _QUICK_SECONDS_AT_MOST if self._seconds < _QUICK else seconds * _PART_OF_TIME
+    @property
+    def is_quick(self) -> bool:
+        """Whether the store takes what it is given without delay, as far as is known."""
+        since = self._busy_since
+        return self.is_healthy and max(self._seconds, time.monotonic() - since if since else 0.0) < _QUICK
 
     def wait_for_run(self, key: str, timeout: float) -> str | None:
         """The id of a run, as soon as it is there; None where that takes longer."""
-        if not self.is_healthy:
-            return None
-        with self._hurry():
-            self._changed.wait_for(lambda: self.store.run_id(key) or not self.is_healthy, timeout)
+        self._wait(lambda: self.store.run_id(key) is not None or not self._journal.lines, 0.0, timeout)
         return self.store.run_id(key)
+
+    def settle(self, worked: float) -> None:
+        """Wait until what was put so far is done, if that is quick.
+
+        Args:
+            worked: How many seconds the work took that is told of. A store that is not quick is waited for during a
+                small part of it.
+        """
+        came = self._journal.came
+        self._wait(lambda: self._journal.left >= came, worked * _PART_OF_TIME, _QUICK_SECONDS_AT_MOST)
+
+    def _wait(self, done: Callable[[], bool], slow: float, quick: float) -> None:
+        """Wait until it is done: for so many seconds where the store is slow, and so many where it is quick."""
+        begin = time.monotonic()
+        with self._hurry():
+            while not done() and self.is_healthy:
+                if time.monotonic() - begin >= (quick if self.is_quick else slow):
+                    break
+                self._changed.wait(_LOOK_SECONDS)
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was put so far is done, or the store does not take it.
@@ -143,7 +180,9 @@ class Recorder:
     def _run(self) -> None:
         try:
             while self._wait_for_work():
+                begin = time.monotonic()
                 self._turn()
+                self._rest = min(max(_REST_SECONDS[0], _REST * (time.monotonic() - begin)), _REST_SECONDS[1])
         finally:
             with self._changed:
                 self._thread = None
@@ -153,8 +192,10 @@ class Recorder:
         """Wait for something to do, and a little more for others like it; False at the end."""
         with self._changed:
             pause = min(_ORPHANS_SECONDS, self._outage.seconds_left or _ORPHANS_SECONDS)
+            self._idle = True
             self._changed.wait_for(self._has_work, pause)
-            self._changed.wait_for(lambda: self._hurried or self._stopping, _LINGER_SECONDS)
+            self._idle = False
+            self._changed.wait_for(lambda: self._hurried or self._stopping, self._rest)
             return not self._stopping
 
     def _has_work(self) -> bool:
@@ -167,15 +208,11 @@ class Recorder:
             self._journal.claim_orphans()
         if not self._journal.lines or not self._answers():
             return
-        segment = self._journal.next_segment()
-        if segment is None:
-            return
-        own = segment.owner == self._journal.name
-        lines = segment.read(_BATCH)
-        done = self._do_all(lines, own)
-        self._journal.advance(segment, lines[:done])
-        with self._changed:
-            self._changed.notify_all()
+        self._batch = self._batch or self._next_batch()
+        if self._batch is not None and self._do_all(self._batch):
+            self._journal.advance(self._batch.segment, self._batch.lines)
+            self._batch = None
+            self._notify()
 
     def _answers(self) -> bool:
         if self._outage.is_trusted or not self._outage.is_due:
@@ -185,37 +222,55 @@ class Recorder:
             self._fails(refusal)
         return refusal is None
 
-    def _do_all(self, lines: list[bytes], own: bool) -> int:
-        """Do the operations on these lines, until the store does not take one; how many are done."""
-        done = 0
-        for count, operation in _joined(lines):
-            if self._stopping:
-                break
-            if operation is not None and not self._do({**operation, "again": not own or self._broken > 0}):
-                break
-            done += count
-            with self._changed:
-                # Somebody may wait for a run that this one has made.
-                self._changed.notify_all()
-        return done
+    def _next_batch(self) -> _Batch | None:
+        segment = self._journal.next_segment()
+        if segment is None:
+            return None
+        try:
+            lines = segment.read(_MOST_LINES)
+        except OSError as error:
+            self._notices.tell_once("unread", "What is said of runs in %s is lost (%r).", segment.path, error)
+            lines = [b""] * segment.lines
+        # Who died has not noted what it had done.
+        return _Batch(segment, lines, deque(planned(lines)), again=segment.owner != self._journal.name)
 
-    def _do(self, operation: Operation) -> bool:
-        """Do an operation; whether it is done with."""
-        begin = time.monotonic()
-        refusal = self.store.do(operation)
-        self._seconds = time.monotonic() - begin
+    def _do_all(self, batch: _Batch) -> bool:
+        """Do what is left of a batch, until the store does not take it; whether it is done."""
+        while batch.plan and not self._stopping and self._do(batch):
+            # Somebody may wait for a run that this one has made.
+            self._notify()
+        return not batch.plan
+
+    def _do(self, batch: _Batch) -> bool:
+        """Do the first operation of a batch; whether it is done with."""
+        operation = batch.plan[0]
+        # A store that has failed on it may have done it before.
+        again = batch.again or self._is_doubtful
+        self._busy_since = time.monotonic()
+        refusal = self.store.do({**operation, "again": again})
+        self._seconds, self._busy_since = time.monotonic() - self._busy_since, None
         if refusal is None:
             self._outage.end()
-            self._broken = 0
-            return True
-        if refusal.kind is Kind.BROKEN:
-            self._broken += 1
-        if refusal.kind is Kind.REJECTED or self._broken > _ATTEMPTS:
-            self._broken = 0
+        elif not self._is_given_up(refusal):
+            self._fails(refusal)
+            self._is_doubtful = True
+            return False
+        self._broken, self._is_doubtful = 0, False
+        batch.plan.popleft()
+        if refusal is not None:
+            self._give_up(batch, operation, refusal)
+        return True
+
+    def _is_given_up(self, refusal: Refusal) -> bool:
+        self._broken += refusal.kind is Kind.BROKEN
+        return refusal.kind is Kind.REJECTED or self._broken > _ATTEMPTS
+
+    def _give_up(self, batch: _Batch, operation: Operation, refusal: Refusal) -> None:
+        """Leave out an operation, or of several that were one only those that are to blame."""
+        if operation["do"] == "log":
+            batch.plan.extendleft(reversed(operation["parts"]))
+        else:
             self._tell(Refusal(Kind.REJECTED, refusal.error), operation["do"])
-            return True
-        self._fails(refusal)
-        return False
 
     def _fails(self, refusal: Refusal) -> None:
         with self._changed:
@@ -223,44 +278,10 @@ class Recorder:
             self._changed.notify_all()
         self._tell(refusal)
 
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
     def _tell(self, refusal: Refusal, *kind: str) -> None:
         values = (self.store.uri, refusal.error, self._journal.folder)
         self._notices.tell_once(" ".join((refusal.kind.value, *kind)), _REASONS[refusal.kind], *values)
-
-
-def _joined(lines: list[bytes]) -> Iterable[tuple[int, Operation | None]]:
-    """Operations with the number of lines that each stands for; metrics that follow each other are one.
-
-    A line that is none, as of another release, is None.
-    """
-    metrics: dict[str, dict] = {}
-    count = 0
-    for line in lines:
-        operation = _parsed(line)
-        count += 1
-        if operation is not None and operation["do"] == "metrics":
-            joined = metrics.setdefault(operation["run"], {**operation, "metrics": []})
-            joined["metrics"] += operation["metrics"]
-            continue
-        # What is noted as done has to be done: those before it first.
-        if metrics:
-            yield from _ahead(metrics)
-        yield count, operation
-        count = 0
-    if metrics:
-        *first, last = metrics.values()
-        yield from ((0, each) for each in first)
-        yield count, last
-
-
-def _ahead(metrics: dict[str, dict]) -> Iterable[tuple[int, Operation]]:
-    while metrics:
-        yield 0, metrics.pop(next(iter(metrics)))
-
-
-def _parsed(line: bytes) -> Operation | None:
-    try:
-        operation = json.loads(line)
-        return operation if {"do", "run", "experiment"} <= operation.keys() else None
-    except (ValueError, AttributeError):
-        return None

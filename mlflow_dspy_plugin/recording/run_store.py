@@ -7,7 +7,7 @@ died between doing and noting it leaves it to another.
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_dspy_plugin.names import TAG_RUN_KEY
 from mlflow_dspy_plugin.seams.refusals import Refusal, at_once, probe, refusal_of
+from mlflow_dspy_plugin.seams.run_writes import end_quietly, log_text_of, tracking_store_of
 
 Operation = Mapping[str, Any]
-# What MLflow's stores take in one request.
-MOST_METRICS, MOST_PARAMS, MOST_TAGS = 1000, 100, 100
+# What MLflow's stores take in one request, all together 1,000.
+MOST_METRICS, MOST_PARAMS, MOST_TAGS = 800, 100, 100
 _ID = "id:"
 # One that is forgotten is looked for in the store.
 _MOST_IDS = 10_000
@@ -55,9 +56,10 @@ class RunStore:
         self._made: dict[str, Run] = {}
         self._doing: dict[str, Callable[[Operation], None]] = {
             "begin": self._begin,
+            "log": self._log,
             "params": self._params,
-            "metrics": self._metrics,
-            "tags": self._tags,
+            "metrics": self._alone,
+            "tags": self._alone,
             "inputs": self._inputs,
             "text": self._text,
             "model": self._model,
@@ -75,25 +77,21 @@ class RunStore:
 
     def probe(self) -> Refusal | None:
         """Ask a server whether it is there."""
-        return probe(self._store)
+        return probe(tracking_store_of(self._client))
 
     def do(self, operation: Operation) -> Refusal | None:
         """Do an operation; why it was not done, or None."""
         try:
             with at_once():
-                self._doing[operation["do"]](operation)
+                self._doing.get(operation["do"], _unknown)(operation)
         except Exception as error:
-            return refusal_of(self._store, error)
+            return refusal_of(tracking_store_of(self._client), error)
         return None
 
     def _remember(self, key: str, run_id: str) -> None:
         self._ids[key] = run_id
         if len(self._ids) > _MOST_IDS:
             self._ids.popitem(last=False)
-
-    @property
-    def _store(self) -> Any:
-        return self._client._tracking_client.store
 
     def _id_of(self, operation: Operation) -> str:
         key = operation["run"]
@@ -102,6 +100,9 @@ class RunStore:
             raise MlflowException.invalid_parameter_value(f"There is no run {key}; it was deleted, or never made.")
         self._remember(key, run_id)
         return run_id
+
+    def _id_or_key(self, key: str, experiment: str) -> str:
+        return self.run_id(key) or self._found(key, experiment) or key
 
     def _found(self, key: str, experiment: str) -> str | None:
         """The run of a key, which another process has made."""
@@ -120,23 +121,23 @@ class RunStore:
         self._made[key] = begun
         self._remember(key, begun.info.run_id)
 
+    def _log(self, operation: Operation) -> None:
+        """Log what several operations say, in one request where that is not too much for one."""
+        run_id = self._id_of(operation)
+        params, metrics, tags = (list(_entities(operation["parts"], kind)) for kind in ("params", "metrics", "tags"))
+        while params or metrics or tags:
+            now = metrics[:MOST_METRICS], params[:MOST_PARAMS], tags[:MOST_TAGS]
+            self._client.log_batch(run_id, *now)
+            del metrics[:MOST_METRICS], params[:MOST_PARAMS], tags[:MOST_TAGS]
+
     def _params(self, operation: Operation) -> None:
-        run_id = self._id_of(operation)
-        known = self._client.get_run(run_id).data.params
-        # MLflow refuses to change a parameter, and with it the whole batch.
-        new = [Param(name, value) for name, value in operation["params"].items() if name not in known]
-        for batch in _batches(new, MOST_PARAMS):
-            self._client.log_batch(run_id, params=batch)
+        """Log the parameters that the run has not: MLflow refuses to change one, and with it all the others."""
+        known = self._client.get_run(self._id_of(operation)).data.params
+        new = {name: value for name, value in operation["params"].items() if name not in known}
+        self._log({**operation, "parts": [{**operation, "params": new}]})
 
-    def _metrics(self, operation: Operation) -> None:
-        run_id = self._id_of(operation)
-        for batch in _batches([Metric(*each) for each in operation["metrics"]], MOST_METRICS):
-            self._client.log_batch(run_id, metrics=batch)
-
-    def _tags(self, operation: Operation) -> None:
-        run_id = self._id_of(operation)
-        for batch in _batches([RunTag(name, value) for name, value in operation["tags"].items()], MOST_TAGS):
-            self._client.log_batch(run_id, tags=batch)
+    def _alone(self, operation: Operation) -> None:
+        self._log({**operation, "parts": [operation]})
 
     def _inputs(self, operation: Operation) -> None:
         context = [InputTag("mlflow.data.context", operation["context"])]
@@ -144,7 +145,13 @@ class RunStore:
         self._client.log_inputs(self._id_of(operation), datasets=[dataset])
 
     def _text(self, operation: Operation) -> None:
-        self._client.log_text(self._id_of(operation), operation["text"], operation["file"])
+        run_id, text = self._id_of(operation), operation["text"]
+        for key in operation.get("named", ()):
+            text = text.replace(key, self._id_or_key(key, operation["experiment"]))
+        if (run := self.made(operation["run"])) is not None:
+            log_text_of(self._client, run, text, operation["file"])
+        else:
+            self._client.log_text(run_id, text, operation["file"])
 
     def _model(self, operation: Operation) -> None:
         """Log a folder that `save_model` wrote, and delete it."""
@@ -164,7 +171,13 @@ class RunStore:
         self._client.link_traces_to_run(operation["traces"], self._id_of(operation))
 
     def _end(self, operation: Operation) -> None:
-        self._client.set_terminated(self._id_of(operation), operation["status"], _milliseconds(operation))
+        run_id, made = self._id_of(operation), self.made(operation["run"])
+        told = operation["status"], _milliseconds(operation)
+        if made is not None and MLFLOW_PARENT_RUN_ID not in made.data.tags:
+            # It says where the run can be seen.
+            self._client.set_terminated(run_id, *told)
+        else:
+            end_quietly(self._client, run_id, *told)
         self._made.pop(operation["run"], None)
 
 
@@ -177,5 +190,18 @@ def _milliseconds(operation: Operation) -> int:
     return int(operation["at"] * _MILLISECONDS)
 
 
-def _batches(items: list[Any], size: int) -> list[list[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _unknown(operation: Operation) -> None:
+    raise MlflowException.invalid_parameter_value(f"This release does not know the operation {operation['do']!r}.")
+
+
+def _entities(operations: Iterable[Operation], kind: str) -> Iterable[Metric | Param | RunTag]:
+    """What operations of a kind say, as MLflow has it; of what was said several times, what counts."""
+    told = [operation[kind] for operation in operations if operation["do"] == kind]
+    if kind == "metrics":
+        return (Metric(*each) for metrics in told for each in metrics)
+    # The first value of a parameter stays, and the last one of a tag.
+    joined = {name: value for each in (reversed(told) if kind == "params" else told) for name, value in each.items()}
+    return (_ENTITIES[kind](name, value) for name, value in joined.items())
+
+
+_ENTITIES = {"params": Param, "tags": RunTag}

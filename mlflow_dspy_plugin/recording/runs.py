@@ -2,11 +2,12 @@
 
 import atexit
 import hashlib
+import multiprocessing.util
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ class Run:
         self._known = self._known or self.recorder.store.run_id(self.key)
         return self._known
 
+    @property
+    def reference(self) -> str:
+        """Its id, or until it was made its key, for which the id stands in a text that is written."""
+        return self.run_id or self.key
+
     def wait(self, timeout: float) -> str | None:
         """Its id, after waiting for it."""
         self._known = self.run_id or self.recorder.wait_for_run(self.key, timeout)
@@ -59,9 +65,13 @@ class Run:
 
     def metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Log metrics as of now."""
+        self.points([(name, value, step) for name, value in metrics.items()])
+
+    def points(self, points: Sequence[tuple[str, float, int]]) -> None:
+        """Log metrics as of now, each at a step of its own."""
         now = int(time.time() * 1000)
-        if metrics:
-            self._put("metrics", metrics=[[name, value, now, step] for name, value in metrics.items()])
+        if points:
+            self._put("metrics", metrics=[[name, value, now, step] for name, value, step in points])
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -72,9 +82,16 @@ class Run:
         """Log a dataset as an input; its keys are the fields of MLflow's `Dataset`."""
         self._put("inputs", dataset=dict(dataset), context=context)
 
-    def text(self, text: str, file: str) -> None:
-        """Log a text as an artifact."""
-        self._put("text", text=text, file=file)
+    def text(self, text: str, file: str, named: Iterable["Run"] = ()) -> None:
+        """Log a text as an artifact.
+
+        Args:
+            text: The text.
+            file: The path of the artifact.
+            named: Runs that it names by their `reference`.
+        """
+        keys = [run.key for run in named if run.run_id is None]
+        self._put("text", text=text, file=file, named=keys)
 
     def model(self, save: Callable[[Path], None], name: str, step: int = 0) -> None:
         """Log a model, which `save` writes into a folder now."""
@@ -183,10 +200,19 @@ def _at_exit() -> None:
 
 @never_raises
 def _after_fork() -> None:
+    global _lock
+    # Another thread of the parent may have held it.
+    _lock = threading.Lock()
     for recorder in _recorders.values():
         recorder.forget()
 
 
+def _register_exit(_: object) -> None:
+    # A process that multiprocessing has forked ends without `atexit`.
+    multiprocessing.util.Finalize(None, _at_exit, exitpriority=1)
+
+
 atexit.register(_at_exit)
+multiprocessing.util.register_after_fork(_at_exit, _register_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

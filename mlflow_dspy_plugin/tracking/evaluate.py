@@ -78,8 +78,7 @@ class EvaluationCallback(dspy_seam.Watcher):
             opened.optimization.end_evaluation(opened.evaluation, outputs, exception)
             return
         opened.evaluation.end(outputs, exception)
-        recorder = opened.evaluation.run.recorder
-        recorder.flush(recorder.patience(opened.evaluation.watch.seconds))
+        opened.evaluation.run.recorder.settle(opened.evaluation.watch.seconds)
 
     def _run(self, name: str) -> tuple[Run, int]:
         """The run of an evaluation that belongs to no optimization, and how many the run has had."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,8 @@ class Optimization:
                 "run": evaluation.run,
             }
         )
-        if score is not None:
-            self.run.metrics({evaluation.key: score}, step=evaluation.step)
-        self._scored(candidate, evaluation.program, rows)
+        points = [(evaluation.key, score, evaluation.step)] if score is not None else []
+        self._scored(candidate, evaluation.program, rows, points)
 
     def add_candidate(self, tried: Any, **known: Any) -> Candidate:
         """Note a candidate that was scored by other means than `dspy.Evaluate`."""
@@ -120,12 +120,19 @@ class Optimization:
         self._scored(candidate, tried, rows)
         return candidate
 
-    def _scored(self, candidate: Candidate, program: Any, rows: list[dict[str, Any]]) -> None:
+    def _scored(
+        self,
+        candidate: Candidate,
+        program: Any,
+        rows: list[dict[str, Any]],
+        points: Sequence[tuple[str, float, int]] = (),
+    ) -> None:
         record = self.record
         told = {names.METRIC_SCORE: candidate.score, **figures(record.meter)}
         if record.best is not None:
             told[names.METRIC_BEST_SCORE] = record.best.score
-        self.run.metrics({name: value for name, value in told.items() if value is not None}, step=candidate.number)
+        steps = [(name, value, candidate.number) for name, value in told.items() if value is not None]
+        self.run.points([*points, *steps])
         if rows and candidate.kind != MINIBATCH:
             record.rows["before"] = record.rows["before"] or rows
             if candidate.is_best_so_far:
@@ -143,14 +150,16 @@ class Optimization:
             self._written_at = time.monotonic()
         watch = Stopwatch()
         self._write()
-        self._pause = max(_SECONDS_BETWEEN, watch.seconds / _PART_OF_TIME)
+        # What waits for a store would else fill the disk with what is out of date.
+        longer = 0.0 if self.run.recorder.is_quick else 2 * self._pause
+        self._pause = max(_SECONDS_BETWEEN, watch.seconds / _PART_OF_TIME, longer)
 
     @never_raises
     def _write(self) -> None:
         """Write the record and the table of candidates as they are now."""
-        told = self.record.as_plain()
-        self.run.text(as_json(told), names.OPTIMIZATION_FILE)
-        self.run.text(artifacts.table([_line(each) for each in told["candidates"]]), names.CANDIDATES_FILE)
+        told, runs = self.record.as_plain(), self.record.runs()
+        self.run.text(as_json(told), names.OPTIMIZATION_FILE, runs)
+        self.run.text(artifacts.table([_line(each) for each in told["candidates"]]), names.CANDIDATES_FILE, runs)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -171,8 +180,6 @@ class Optimization:
         self._summarize()
         told = {names.TAG_ERROR: error, names.TAG_LEFT_OUT: "; ".join(record.left_out)}
         self.run.tags({name: value[:_LONGEST_TAG] for name, value in told.items() if value})
-        # By then the runs of the last candidates have ids.
-        self.wait()
         self._write()
         self._write_report()
 
@@ -202,9 +209,9 @@ class Optimization:
         self.run.text(page_of(self.record.as_plain()), names.REPORT_FILE)
 
     def wait(self) -> None:
-        """Wait until it is written, as long as that is quick."""
-        recorder, record = self.run.recorder, self.record
-        recorder.flush(recorder.patience(record.seconds or 0.0))
+        """Wait until it is written, as long as that is quick; a part of another one waits with that."""
+        if self.outer is None:
+            self.run.recorder.settle(self.record.elapsed)
 
 
 def _saving(program: Any):

@@ -28,7 +28,7 @@ class Candidate:
         program: The digest of the program.
         kind: `FULL`, `MINIBATCH` or `TRAIN`.
         score: As DSPy gives it, in percent mostly; None where there is none.
-        run_id: A function that gives the id of its run, once there is one.
+        run: Its run, where it has one.
     """
 
     number: int
@@ -49,7 +49,7 @@ class Candidate:
     def as_plain(self) -> dict[str, Any]:
         """As in the record."""
         told = {name: value for name, value in vars(self).items() if name != "run"}
-        return {**told, "step": self.number, "run_id": self.run.run_id if self.run is not None else None}
+        return {**told, "step": self.number, "run_id": self.run.reference if self.run is not None else None}
 
 
 class Record:
@@ -183,6 +183,11 @@ class Record:
         with self._lock:
             found = (each for each in reversed(self.candidates) if each.program == program)
             return next((each for each in found if rows in (None, each.rows)), None)
+
+    def runs(self) -> list[Any]:
+        """The runs of the candidates that have one of their own."""
+        with self._lock:
+            return [each.run for each in self.candidates if each.run is not None]
 
     def note(self, kind: str, facts: Mapping[str, Any], key: Any = None) -> None:
         """Keep what the optimizer alone can tell; `key` is what it calls the candidate that this concerns."""
