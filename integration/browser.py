@@ -118,7 +118,9 @@ class Browser:
     def wait_for_framed(self, *texts: str) -> None:
         """Wait until the pages inside the page show all of these texts."""
         try:
-            self._process.wait_until(lambda: all(text in self.framed_text for text in texts), f"framed {texts}", SECONDS)
+            self._process.wait_until(
+                lambda: all(text in self.framed_text for text in texts), f"framed {texts}", SECONDS
+            )
         except AssertionError as error:
             raise AssertionError(f"{error}\n--- the page\n{self.text}\n--- framed\n{self.framed_text}") from error
 

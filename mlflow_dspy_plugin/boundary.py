@@ -11,11 +11,22 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from mlflow_dspy_plugin.names import FLAVOR
-from mlflow_dspy_plugin.seams.mlflow import is_silent
-
 _logger = logging.getLogger("mlflow_dspy_plugin")
 _Result = TypeVar("_Result")
+
+
+# Tells whether the user wants no log lines; set by who can ask MLflow.
+_asked: list[Callable[[], bool]] = []
+
+
+def ask_before_speaking(is_silent: Callable[[], bool]) -> None:
+    """Have nothing logged where this function says that the user wants silence."""
+    _asked[:] = [is_silent]
+
+
+def is_silent() -> bool:
+    """Whether the user wants no log lines."""
+    return any(asked() for asked in _asked)
 
 
 def never_raises(handler: Callable[..., None]) -> Callable[..., None]:
@@ -26,7 +37,7 @@ def never_raises(handler: Callable[..., None]) -> Callable[..., None]:
         try:
             handler(*args, **kwargs)
         except Exception:
-            if not is_silent(FLAVOR):
+            if not is_silent():
                 _logger.warning("%s failed; the program goes on.", handler.__qualname__, exc_info=True)
             if os.environ.get("MLFLOW_AUTOLOGGING_TESTING") == "true":
                 raise
@@ -49,5 +60,5 @@ def attempt(look: Callable[[], _Result], instead: Callable[[BaseException], _Res
 
 def warn(message: str, *args: Any) -> None:
     """Log a warning, unless the user wants none."""
-    if not is_silent(FLAVOR):
+    if not is_silent():
         _logger.warning(message, *args)

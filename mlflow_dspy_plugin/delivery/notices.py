@@ -2,9 +2,8 @@
 
 import logging
 
-from mlflow_dspy_plugin.names import FLAVOR
+from mlflow_dspy_plugin.boundary import is_silent
 from mlflow_dspy_plugin.redaction import redact_text
-from mlflow_dspy_plugin.seams.mlflow import is_silent
 
 _logger = logging.getLogger("mlflow_dspy_plugin")
 
@@ -24,5 +23,5 @@ class Notices:
 
 def tell(message: str, *values: object, level: int = logging.WARNING) -> None:
     """Log a message, with what it quotes freed of secrets, unless the user wants none."""
-    if not is_silent(FLAVOR):
+    if not is_silent():
         _logger.log(level, message, *(redact_text(str(value)) for value in values))

@@ -37,6 +37,9 @@ from mlflow.utils.model_utils import (
 )
 from mlflow.utils.requirements_utils import _get_pinned_requirement
 
+from mlflow_dspy_plugin.boundary import ask_before_speaking
+from mlflow_dspy_plugin.names import FLAVOR
+
 AWAIT_REGISTRATION_SECONDS = DEFAULT_AWAIT_MAX_SLEEP_SECONDS
 TASK_SIGNATURES = SIGNATURE_FOR_LLM_INFERENCE_TASK
 CONDA_ENV_FILE = _CONDA_ENV_FILE_NAME
@@ -131,9 +134,11 @@ def record_autologging(integration: str, config: Mapping[str, Any]) -> None:
     AUTOLOGGING_INTEGRATIONS[integration] = dict(config)
 
 
-def is_silent(integration: str) -> bool:
-    """Whether the user wants no log lines from the integration."""
-    return bool(get_autologging_config(integration, "silent", False))
+def _is_silent() -> bool:
+    return bool(get_autologging_config(FLAVOR, "silent", False))
+
+
+ask_before_speaking(_is_silent)
 
 
 def has_user_set_active_model() -> bool:

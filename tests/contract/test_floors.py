@@ -12,7 +12,7 @@ FLOORS = {
     "names": set(),
     "errors": {"redaction"},
     "redaction": set(),
-    "boundary": {"names", "seams"},
+    "boundary": set(),
     "progress": set(),
     "__init__": {"errors", "names"},
     "discovery": {"__init__", "names"},

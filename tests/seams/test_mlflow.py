@@ -3,11 +3,10 @@
 import mlflow
 import pytest
 
-from mlflow_dspy_plugin.seams import mlflow as seam
+from mlflow_dspy_plugin import boundary
 
 
 @pytest.mark.parametrize("silent", [True, False])
 def test_silence_is_read_from_mlflow_s_table(silent):
     mlflow.dspy.autolog(silent=silent)
-    assert seam.is_silent("dspy") is silent
-    assert seam.is_silent("no such integration") is False
+    assert boundary.is_silent() is silent
