@@ -21,7 +21,7 @@ class Sizes:
 
     repeat: int = 3
     rounds: int = 16
-    caller_calls: int = 20
+    caller_calls: int = 10
     calls: int = 50
     disabled_calls: int = 200
     burst: int = 5_000
