@@ -64,13 +64,22 @@ class Browser:
         self._ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
 
     def open(self, url: str) -> None:
-        """Go to a page."""
-        self._ask("Page.navigate", url=url)
+        """Go to a page, with nothing left of the one before: they may differ in their fragments only."""
+        for address in ("about:blank", url):
+            self._ask("Page.navigate", url=address)
 
     @property
     def text(self) -> str:
         """All the text that the page shows."""
         return self._evaluate("document.body?.innerText") or ""
+
+    @property
+    def framed_text(self) -> str:
+        """All the text of the pages inside the page."""
+        frames = self._ask("Page.getFrameTree")["frameTree"].get("childFrames", ())
+        worlds = [self._ask("Page.createIsolatedWorld", frameId=each["frame"]["id"]) for each in frames]
+        texts = [self._evaluate("document.body?.innerText", contextId=each["executionContextId"]) for each in worlds]
+        return "\n".join(text or "" for text in texts)
 
     def places(self, text: str) -> list[tuple[float, float]]:
         """Where the elements are that have exactly this text or label: left and top, in the order of the page."""
@@ -104,8 +113,12 @@ class Browser:
         self._process.wait_until(stands_still, "stopped moving", SECONDS)
         path.write_bytes(base64.b64decode(shown[-1]))
 
-    def _evaluate(self, expression: str) -> Any:
-        answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
+    def wait_for_framed(self, *texts: str) -> None:
+        """Wait until the pages inside the page show all of these texts."""
+        self._process.wait_until(lambda: all(text in self.framed_text for text in texts), f"framed {texts}", SECONDS)
+
+    def _evaluate(self, expression: str, **where: Any) -> Any:
+        answer = self._ask("Runtime.evaluate", expression=expression, returnByValue=True, **where)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 

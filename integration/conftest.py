@@ -19,6 +19,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from integration.browser import Browser, browsing, installed
 from integration.processes import PYTHON, answers, free_port, run, running
 
 ROOT = Path(__file__).parent.parent
@@ -198,3 +199,21 @@ def post(url: str, payload: Any) -> Any:
             return json.load(response)
     except urllib.error.HTTPError as error:
         raise AssertionError(f"{url} answered {error.code}: {error.read().decode()}") from error
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the screenshots go."""
+    named = os.environ.get("SCREENSHOTS")
+    return Path(named) if named else tmp_path_factory.mktemp("screenshots")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Browser]:
+    """A Chromium. CI has to have one."""
+    chromium = installed()
+    if chromium is None:
+        missing = "no Chromium is installed: apt-get install chromium"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    with browsing(chromium, tmp_path_factory.mktemp("chromium"), environment) as page:
+        yield page

@@ -4,15 +4,12 @@ The screenshots of the README are taken here: `SCREENSHOTS=docs python -m pytest
 """
 
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow.entities import Trace
 
-from integration.browser import Browser, browsing, installed
+from integration.browser import Browser
 from tests.fakes.openai_server import OpenAIServer, Reply, ToolCalls, Usage
 from tests.fakes.script import chat_text
 
@@ -52,24 +49,6 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the screenshots go."""
-    named = os.environ.get("SCREENSHOTS")
-    return Path(named) if named else tmp_path_factory.mktemp("screenshots")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Browser]:
-    """A Chromium. CI has to have one."""
-    chromium = installed()
-    if chromium is None:
-        missing = "no Chromium is installed: apt-get install chromium"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    with browsing(chromium, tmp_path_factory.mktemp("chromium"), environment) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
 def traces(run_program, tracking_server) -> list[Trace]:
     """The trace of the agent, and that of the predictor."""
     answers = iter(ANSWERS)
@@ -91,7 +70,7 @@ def predictor(browser: Browser, tracking_server, traces: list[Trace]) -> Browser
 
 
 def opened_trace(browser: Browser, tracking_server, trace: Trace) -> Browser:
-    opened(browser, f"{page_of(tracking_server, trace)}?selectedEvaluationId={trace.info.trace_id}")
+    browser.open(f"{page_of(tracking_server, trace)}?selectedEvaluationId={trace.info.trace_id}")
     browser.wait_for(trace.info.trace_id.removeprefix("tr-")[:8], "Inputs / Outputs")
     browser.click("Full screen")
     return browser
@@ -100,13 +79,6 @@ def opened_trace(browser: Browser, tracking_server, trace: Trace) -> Browser:
 def page_of(tracking_server, trace: Trace) -> str:
     """The page of all traces of an experiment."""
     return f"{tracking_server.uri}/#/experiments/{trace.info.experiment_id}/traces"
-
-
-def opened(browser: Browser, url: str) -> Browser:
-    """A page with nothing left of the one before: they differ in their fragments only."""
-    browser.open("about:blank")
-    browser.open(url)
-    return browser
 
 
 def dollars(amount: float) -> str:
@@ -161,5 +133,5 @@ class TestTracePageOfToolCalls:
 
 
 def test_the_list_of_traces_shows_tokens_and_session(browser, tracking_server, traces):
-    opened(browser, page_of(tracking_server, traces[0]))
+    browser.open(page_of(tracking_server, traces[0]))
     browser.wait_for("How warm is Rome, in Fahrenheit?", "rome-trip", "5946")
