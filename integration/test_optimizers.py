@@ -294,6 +294,7 @@ def test_an_evaluation_has_a_run_with_its_rows(compiled, setting):
             assert len(rows) == len(table) == each["rows"]
             assert 100 * sum(row["score"] for row in rows) / len(rows) == pytest.approx(each["score"], abs=0.01)
             assert sum(row["tokens"] for row in rows) == run.metrics["tokens"]
+            assert [row["prediction"]["label"] for row in rows] == [row["pred_label"] for row in table]
             tried = outer.record["programs"][each["program"]]["predictors"]["classify"]
             model = run.json("model.json")["classify"]
             assert (model["signature"]["instructions"], model["demos"]) == (tried["instructions"], tried["demos"])
