@@ -3,7 +3,9 @@
 import collections
 import contextlib
 import functools
+import importlib.util
 import inspect
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +22,7 @@ from dspy.teleprompt.teleprompt import Teleprompter
 from integration.finetuning import FakeProvider
 from mlflow_dspy_plugin.quickstart.program import TextClassifier
 
-TASK, REFLECTION = "task", "reflection"
+TASK, REFLECTION, JUDGE, FINETUNED = "task", "reflection", "judge", "finetuned"
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Setting:
         key: What they are asked with.
         trainset: Examples to learn from.
         valset: Others.
+        earnings: More of one label.
     """
 
     address: str
     key: str
     trainset: Sequence[dspy.Example]
     valset: Sequence[dspy.Example]
+    earnings: Sequence[dspy.Example]
 
     def lm(self, model: str = TASK, **options: Any) -> dspy.LM:
         """A language model."""
@@ -212,6 +216,48 @@ def members(setting: Setting) -> dict[str, Any]:
         program.classify.demos = [dict(each) for each in setting.trainset[place::3]]
         programs.append(program)
     return {"programs": programs}
+
+
+class Decider(dspy.Module):
+    """Says whether a text is about earnings, or with which probability."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        signature = dspy.Signature("text -> label: bool", "Say whether the text is about earnings.")
+        self.classify = dspy.Predict(signature.with_updated_fields("label", desc="Whether it is about earnings."))
+
+    def forward(self, text: str) -> dspy.Prediction:
+        return self.classify(text=text)
+
+
+def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any]) -> str:
+    """A language model for it, which counts words; the probability is too low."""
+    found = set(re.findall(r"\w+", messages[-1]["content"])) & {
+        "profit",
+        "loss",
+        "net",
+        "shr",
+        "cts",
+        "qtr",
+        "dividend",
+    }
+    probability = min(0.45, 0.15 * len(found))
+    asked = messages[0]["content"]
+    answer = json.dumps({"noul": probability}) if "NoulEvidence" in asked else str(probability > 0.5)
+    return f"[[ ## label ## ]]\n{answer}\n\n[[ ## completed ## ]]"
+
+
+def reanchor(setting: Setting) -> Any:
+    from dspy.teleprompt.reanchor import ReAnchor
+
+    return ReAnchor(right, num_threads=1, require_cache=False)
+
+
+def decisions(setting: Setting) -> dict[str, Any]:
+    program = Decider()
+    program.set_lm(setting.lm(JUDGE))
+    rows = [dspy.Example(text=row.text, label=row.label == "earn") for row in (*setting.trainset, *setting.earnings)]
+    return {"student": program, "trainset": [row.with_inputs("text") for row in rows]}
 
 
 @contextlib.contextmanager
@@ -391,3 +437,6 @@ CASES: dict[str, Case] = {
     "own, before": Case(own, "BestInstruction", examples, {"rounds": "3"}),
     "own, after and awaited": Case(own_awaited, "BestInstructionAwaited", examples, {"rounds": "3"}),
 }
+
+if importlib.util.find_spec("dspy.teleprompt.reanchor"):
+    CASES["ReAnchor"] = Case(reanchor, "ReAnchor", decisions, {"require_cache": "False"})

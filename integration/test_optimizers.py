@@ -20,12 +20,15 @@ from dspy.teleprompt.teleprompt import Teleprompter
 from integration.conftest import CANARY_KEY
 from integration.optimizers import (
     CASES,
+    FINETUNED,
+    JUDGE,
     REFLECTION,
     TASK,
     TOGETHER_TAKES_ALL,
     Case,
     Setting,
     gepa,
+    judge,
     own,
     random_search,
     seeded,
@@ -44,6 +47,8 @@ EVALUATION = ("eval_", "eval_full_", "eval_minibatch_")
 # The optimizers that score nothing, or leave that to others.
 SCORELESS = {"BootstrapFewShot", "LabeledFewShot", "KNNFewShot", "Ensemble"}
 SCORELESS |= set() if TOGETHER_TAKES_ALL else {"BetterTogether"}
+# Those that score by other means than `dspy.Evaluate`.
+EVALUATE_LESS = {"SIMBA", "ReAnchor"}
 
 
 # -- what they run on -------------------------------------------------------------------------
@@ -65,8 +70,9 @@ class Models(OpenAIServer):
     def begin(self) -> None:
         """Forget what was asked and answered."""
         self.requests.clear()
-        for name, seed in ((TASK, 0), (REFLECTION, 1), ("finetuned", 0)):
-            self.models[name] = self._counted(in_context_classifier(seed))
+        for name, seed in ((TASK, 0), (REFLECTION, 1), (FINETUNED, 0)):
+            self.models[name] = self._billed(in_context_classifier(seed))
+        self.models[JUDGE] = self._billed(judge)
 
     def asked(self, model: str) -> list[str]:
         """The prompts that a model was asked, one for each completion."""
@@ -80,8 +86,8 @@ class Models(OpenAIServer):
         return TOKENS.input_tokens * len(completions) + TOKENS.output_tokens * sum(completions)
 
     @staticmethod
-    def _counted(classifier: Any) -> Any:
-        return lambda messages, body: Reply(classifier(messages, body), TOKENS)
+    def _billed(model: Any) -> Any:
+        return lambda messages, body: Reply(model(messages, body), TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +106,7 @@ def setting(models, reuters, tracking_server, tmp_path_factory) -> Iterator[Sett
             by_label.setdefault(row.label, []).append(row)
     trainset = [row for label in sorted(by_label) for row in by_label[label][:2]]
     valset = [row for label in sorted(by_label) for row in by_label[label][2:3]]
-    setting = Setting(models.base_url, CANARY_KEY, trainset, valset)
+    setting = Setting(models.base_url, CANARY_KEY, trainset, valset, by_label["earn"][3:9])
     with pytest.MonkeyPatch.context() as patch, dspy.context(lm=setting.lm(), experimental=True):
         patch.setenv("OPENAI_API_KEY", CANARY_KEY)
         patch.setenv("MLFLOW_DSPY_SPOOL_DIR", str(tmp_path_factory.mktemp("spool")))
@@ -183,7 +189,7 @@ def compiled(request, setting, models, tracking_server) -> Compiled:
     mlflow.dspy.autolog(log_compiles=True, log_evals=True)
     with dspy.context(callbacks=[listener]):
         program = compiled_by(case, setting)
-    asked = {model: models.asked(model) for model in (TASK, REFLECTION, "finetuned")}
+    asked = {model: models.asked(model) for model in (TASK, REFLECTION, FINETUNED, JUDGE)}
     billed = models.billed
     assert flush(30)
     runs = stored_runs(tracking_server.client, name)
@@ -247,8 +253,8 @@ def test_the_program_before_and_the_best_are_kept(compiled, setting):
 
 def test_each_evaluation_is_a_candidate_with_its_score(compiled):
     scored = [(each["score"], each["rows"]) for each in compiled.candidates]
-    if compiled.case.name == "SIMBA":
-        assert compiled.heard == []
+    if compiled.case.name in EVALUATE_LESS:
+        assert (compiled.heard, scored != []) == ([], True)
         return
     assert len(scored) == len(compiled.heard)
     for (score, rows), (heard, heard_rows) in zip(scored, compiled.heard, strict=True):
@@ -261,8 +267,11 @@ def test_a_candidate_has_what_was_tried(compiled):
         record = run.record
         assert [each["number"] for each in record["candidates"]] == list(range(len(record["candidates"])))
         for each in record["candidates"]:
-            tried = record["programs"][each["program"]]["predictors"]["classify"]
-            assert tried["instructions"].startswith("Say which label fits the text.") or compiled.case.reflects
+            tried, before = (
+                record["programs"][which]["predictors"]["classify"] for which in (each["program"], record["before"])
+            )
+            assert tried["signature"] == before["signature"]
+            assert tried["instructions"].startswith(before["instructions"]) or compiled.case.reflects
             assert all(demo["text"] and demo["label"] for demo in tried["demos"])
             assert each["kind"] in ("full", "minibatch", "train")
             assert each["status"] in ("scored", "accepted", "rejected")
@@ -285,6 +294,7 @@ def test_an_evaluation_has_a_run_with_its_rows(compiled, setting):
             assert len(rows) == len(table) == each["rows"]
             assert 100 * sum(row["score"] for row in rows) / len(rows) == pytest.approx(each["score"], abs=0.01)
             assert sum(row["tokens"] for row in rows) == run.metrics["tokens"]
+            assert [row["prediction"]["label"] for row in rows] == [row["pred_label"] for row in table]
             tried = outer.record["programs"][each["program"]]["predictors"]["classify"]
             model = run.json("model.json")["classify"]
             assert (model["signature"]["instructions"], model["demos"]) == (tried["instructions"], tried["demos"])
@@ -303,7 +313,7 @@ def test_what_was_spent_is_what_the_language_models_have_served(compiled):
         # By the language model of the program.
         served[REFLECTION] = sum(compiled.case.reflects_by in prompt for prompt in compiled.asked[TASK])
         served[TASK] -= served[REFLECTION]
-    expected = {"task": served[TASK] + served["finetuned"], "reflection": served[REFLECTION]}
+    expected = {"task": served[TASK] + served[FINETUNED] + served[JUDGE], "reflection": served[REFLECTION]}
     assert {role: spent["calls"] for role, spent in usage.items()} == {
         role: count for role, count in expected.items() if count
     }
@@ -482,6 +492,17 @@ def test_simba_tells_its_buckets_and_what_its_strategies_have_added(compiled):
     assert len(scores_of(record["candidates"], "minibatch")) == len(strategies)
 
 
+@pytest.mark.skipif("ReAnchor" not in CASES, reason="this release has no ReAnchor")
+@only("ReAnchor")
+def test_reanchor_has_each_setting_that_it_has_tried(compiled):
+    record, predictor = compiled.top.record, compiled.program.classify
+    programs = [record["programs"][each["program"]]["predictors"]["classify"] for each in record["candidates"]]
+    assert "fields" not in programs[0]
+    assert len({json.dumps(each.get("fields")) for each in programs}) > 2
+    assert programs[record["best"]]["fields"]["label"]["threshold"] == predictor.fields["label"]["threshold"]
+    assert record["best_score"] > record["baseline"]
+
+
 @only("random search")
 def test_random_search_has_the_candidates_that_it_gives_the_program(compiled):
     told = compiled.program.candidate_programs
@@ -573,7 +594,7 @@ def test_two_optimizers_of_the_release_cannot_even_be_made(path, error, message)
 
 
 def test_the_table_has_every_other_optimizer_of_the_release():
-    known = {case.name for case in CASES.values()} | {"AvatarOptimizer", "SignatureOptimizer", "ReAnchor"}
+    known = {case.name for case in CASES.values()} | {"AvatarOptimizer", "SignatureOptimizer"}
     for module in pkgutil.walk_packages(dspy.teleprompt.__path__, "dspy.teleprompt."):
         importlib.import_module(module.name)
     found = {cls for cls in subclasses(Teleprompter) if cls.__module__.startswith("dspy.")}

@@ -55,3 +55,25 @@ def wrapped(function: Any) -> Any:
         return function
     kept = inspect.getclosurevars(function).nonlocals
     return next((kept[name] for name in _WRAPPED if kept.get(name) is not None), function)
+
+
+# -- what DSPy makes of a program to see its trace ----------------------------------------------
+
+_TRACED = "dspy.teleprompt.bootstrap_trace"
+
+
+def prediction_in(returned: Any) -> Any:
+    """The prediction in what a program returns that is evaluated with its trace: (prediction, trace)."""
+    if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], list):
+        return returned
+    # One that could not be parsed is a class of DSPy's too.
+    is_dspys = type(returned[0]).__module__.partition(".")[0] == "dspy"
+    return returned[0] if is_dspys else returned
+
+
+def copy_of(program: Any) -> Any:
+    """A copy of a program that returns predictions, also while it is made to return its trace beside them."""
+    copied = program.deepcopy()
+    if getattr(vars(copied).get("forward"), "__module__", None) == _TRACED:
+        del copied.forward
+    return copied

@@ -1,6 +1,7 @@
 """`mlflow.dspy.compare`: two runs, example by example."""
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,9 @@ def _table_row(outcome: str, example: str, a: Row, b: Row, pair: Pair | None = N
     for kind in ("inputs", "expected"):
         row |= {f"{kind}.{name}": value for name, value in (known.get(kind) or {}).items()}
     for side, held in (("a", a), ("b", b)):
-        row |= {f"prediction_{side}.{name}": value for name, value in (held.get("prediction") or {}).items()}
+        prediction = held.get("prediction")
+        # A program may return what has no fields.
+        named = prediction if isinstance(prediction, Mapping) else {"value": prediction}
+        row |= {f"prediction_{side}.{name}": value for name, value in named.items() if prediction is not None}
         row |= {f"{key}_{side}": held.get(key) for key in ("error", "trace_id")}
     return row

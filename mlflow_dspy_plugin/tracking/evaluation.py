@@ -7,6 +7,7 @@ import dspy
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.recording.runs import Run
+from mlflow_dspy_plugin.seams.optimizers import prediction_in
 from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.meter import Meter, Stopwatch
@@ -124,6 +125,7 @@ def _safe(name: str) -> str:
 def _result_row(example: Mapping[str, Any], prediction: Any, score: Any) -> dict[str, Any]:
     """One line of the table of results, in MLflow's own column names."""
     row: dict[str, Any] = {"score": score}
+    prediction = prediction_in(prediction)
     if hasattr(example, "items"):
         row.update({f"example_{name}": value for name, value in example.items()})
     if hasattr(prediction, "items"):

@@ -6,12 +6,13 @@ from typing import Any
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams.gepa import watch_gepa
 from mlflow_dspy_plugin.seams.mipro import watch_mipro
+from mlflow_dspy_plugin.seams.reanchor import watch_reanchor
 from mlflow_dspy_plugin.seams.simba import watch_simba
 from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION
 from mlflow_dspy_plugin.tracking.optimization import Optimization
 from mlflow_dspy_plugin.tracking.plain_values import number, text
 
-_SOURCES = (watch_gepa, watch_mipro, watch_simba)
+_SOURCES = (watch_gepa, watch_mipro, watch_reanchor, watch_simba)
 # Facts that are the optimizer's own names of candidates.
 _KEYS = ("key", "parents", "front")
 # A note has a kind of its own.

@@ -10,6 +10,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import attempt, never_raises, warn
 from mlflow_dspy_plugin.packaging.save import save_model
 from mlflow_dspy_plugin.recording.runs import Run
+from mlflow_dspy_plugin.seams.optimizers import copy_of
 from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
 from mlflow_dspy_plugin.tracking.meter import Stopwatch
@@ -138,7 +139,7 @@ class Optimization:
             if candidate.is_best_so_far:
                 record.rows["best"] = rows
         if candidate.is_best_so_far and program is not None:
-            self._best_program = attempt(program.deepcopy, lambda error: None)
+            self._best_program = attempt(lambda: copy_of(program), lambda error: None)
         self._write_sometimes()
 
     # -- writing ------------------------------------------------------------------------------

@@ -27,8 +27,11 @@ def _picture(program: dspy.Module) -> dict[str, Any]:
 
 def _predictor(predictor: Any) -> dict[str, Any]:
     signature = predictor.signature
+    # How the answers of a decision are read (dspy >= 3.4), where it was changed.
+    decisions = {"fields": plain(predictor.fields)} if getattr(predictor, "fields", None) else {}
     return {
         "signature": signature.signature,
         "instructions": text(signature.instructions),
         "demos": [plain(demo) for demo in predictor.demos],
+        **decisions,
     }

@@ -13,6 +13,7 @@ import dspy
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.delivery.holds import HOLD, Assessed
 from mlflow_dspy_plugin.seams import handed_down
+from mlflow_dspy_plugin.seams.optimizers import prediction_in
 from mlflow_dspy_plugin.tracking.feedback import assessments_of, feedback_of, value_of
 from mlflow_dspy_plugin.tracking.meter import METERS, METRIC, ROLE, Meter, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import plain, text
@@ -137,6 +138,7 @@ def expected_of(example: Any) -> Mapping[str, Any]:
 
 
 def _prediction(prediction: Any) -> Any:
+    prediction = prediction_in(prediction)
     return dict(prediction.items()) if isinstance(prediction, dspy.Example) else prediction
 
 

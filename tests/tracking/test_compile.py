@@ -6,6 +6,7 @@ import threading
 import dspy
 import mlflow
 import pytest
+from dspy.teleprompt.bootstrap_trace import bootstrap_trace_data
 from dspy.teleprompt.teleprompt import Teleprompter
 
 from tests.fakes.openai_server import OpenAIServer
@@ -143,6 +144,24 @@ def test_a_failure_leaves_unchanged_and_is_the_status_of_the_run(error, status, 
     # The best that was found so far is there.
     assert found[0].files == WRITTEN
     assert found[0].load("optimization.json")["error"] == f"{type(error).__name__}: {error}"
+
+
+def test_a_program_that_is_evaluated_with_its_trace_is_recorded_as_without(runs):
+    class Tracing(Teleprompter):
+        def compile(self, student, *, trainset):
+            bootstrap_trace_data(student, trainset, metric=right, num_threads=1)
+            raise ValueError("broken")
+
+    mlflow.dspy.autolog(log_traces=False, log_compiles=True, log_evals=True)
+    with pytest.raises(ValueError, match="broken"):
+        Tracing().compile(student(), trainset=TRAINSET)
+    top, child = runs()
+    assert [row["prediction"] for row in child.load("rows.json")] == [{"answer": "a"}] * len(TRAINSET)
+    assert [row["pred_answer"] for row in child.rows("result_table.json")] == ["a"] * len(TRAINSET)
+    assert (top.params["metric"], child.metrics["right"]) == ("right", child.metrics["eval"])
+    [logged] = mlflow.MlflowClient().get_run(top.info.run_id).outputs.model_outputs
+    best = mlflow.dspy.load_model(f"models:/{logged.model_id}")
+    assert best(question="1").answer == "a"
 
 
 def test_a_run_of_the_user_is_used_and_stays_open(runs):
