@@ -139,3 +139,13 @@ def test_a_text_has_the_ids_of_the_runs_that_it_names(runs):
 def test_what_cannot_be_done_is_rejected_and_raises_nothing(told, runs):
     do(runs, begin())
     assert runs.do(told).kind is Kind.REJECTED
+
+
+def test_an_experiment_is_known_by_its_name_and_made_if_there_is_none(runs):
+    assert do(runs, begin("a", experiment="name:tests"), begin("b", experiment="name:new")) == []
+    assert kept(runs, "a").info.experiment_id == "1"
+    assert MlflowClient().get_experiment(kept(runs, "b").info.experiment_id).name == "new"
+    other = RunStore(mlflow.get_tracking_uri())
+    told = operation("tags", "b", tags={"t": "1"})
+    assert do(other, {**told, "experiment": "name:new"}) == []
+    assert kept(runs, "b").data.tags["t"] == "1"
