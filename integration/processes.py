@@ -50,7 +50,7 @@ class Process:
         cwd: Path | None = None,
         stdin: str = "",
     ):
-        self.command = [str(part) for part in command]
+        self.command, self.folder = [str(part) for part in command], folder
         self._out, self._err, given = folder / "stdout.log", folder / "stderr.log", folder / "stdin.txt"
         given.write_text(stdin)
         with self._out.open("w") as out, self._err.open("w") as err, given.open() as into:

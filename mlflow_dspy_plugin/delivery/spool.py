@@ -30,15 +30,21 @@ class Segment:
         lines: How many lines are left.
     """
 
-    def __init__(self, path: Path, owner: str) -> None:
+    def __init__(self, path: Path, owner: str, lines: int | None = None) -> None:
         self.path, self.owner, self.done = path, owner, 0
-        self.lines = path.read_bytes().count(b"\n")
+        self.lines = path.read_bytes().count(b"\n") if lines is None else lines
 
     def read(self, count: int) -> list[bytes]:
-        """The next lines. What a process was writing when it died has no end and is left out."""
-        with self.path.open("rb") as file:
-            file.seek(self.done)
-            return [line for line in itertools.islice(file, count) if line.endswith(b"\n")]
+        """The next lines; empty ones where somebody has deleted the file.
+
+        What a process was writing when it died has no end and is left out.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.done)
+                return [line for line in itertools.islice(file, count) if line.endswith(b"\n")]
+        except FileNotFoundError:
+            return [b""] * self.lines
 
 
 class Spool:
@@ -97,11 +103,12 @@ class Spool:
                 self._close_file()
 
     def next_segment(self) -> Segment | None:
-        """The oldest file of this process that is left; it is written no more."""
+        """The oldest file that is left, of this process before those that it claimed; it is written no more."""
         with self._lock:
-            if not self._closed and self._lines:
+            if self._lines and not any(each.owner == self._name for each in self._closed):
                 self._close_file()
-            return self._closed[0] if self._closed else None
+            own = (each for each in self._closed if each.owner == self._name)
+            return next(own, self._closed[0] if self._closed else None)
 
     def advance(self, segment: Segment, lines: list[bytes]) -> None:
         """Go on behind these lines of a file, and delete it where they were the last."""
@@ -210,7 +217,7 @@ class Spool:
         os.close(self._file)
         self._file = None
         if self._lines:
-            self._closed.append(Segment(self._path, self._name))
+            self._closed.append(Segment(self._path, self._name, self._lines))
         else:
             self._path.unlink(missing_ok=True)
         self._lines = self._written = 0

@@ -68,7 +68,8 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._hurried, self._stopping, self._idle = 0, False, False
         self._rest, _ = _REST_SECONDS
-        self._orphans_at = time.monotonic() + self._rest
+        # When files of processes that died are looked for.
+        self._orphans_at = time.monotonic()
         self._batch: _Batch | None = None
         # How long the operation took that was done last, and since when there is one under way.
         self._seconds, self._busy_since = 0.0, None
@@ -182,7 +183,8 @@ class Recorder:
             while self._wait_for_work():
                 begin = time.monotonic()
                 self._turn()
-                self._rest = min(max(_REST_SECONDS[0], _REST * (time.monotonic() - begin)), _REST_SECONDS[1])
+                least, most = _REST_SECONDS
+                self._rest = min(max(least, _REST * (time.monotonic() - begin)), most)
         finally:
             with self._changed:
                 self._thread = None
@@ -191,15 +193,18 @@ class Recorder:
     def _wait_for_work(self) -> bool:
         """Wait for something to do, and a little more for others like it; False at the end."""
         with self._changed:
-            pause = min(_ORPHANS_SECONDS, self._outage.seconds_left or _ORPHANS_SECONDS)
+            pause = self._outage.seconds_left or max(0.0, self._orphans_at - time.monotonic())
             self._idle = True
             self._changed.wait_for(self._has_work, pause)
             self._idle = False
-            self._changed.wait_for(lambda: self._hurried or self._stopping, self._rest)
+            self._changed.wait_for(self._is_urgent, self._rest)
             return not self._stopping
 
     def _has_work(self) -> bool:
         return self._stopping or self._journal.lines > 0 and self._outage.is_due
+
+    def _is_urgent(self) -> bool:
+        return bool(self._hurried or self._stopping or self._batch)
 
     @never_raises
     def _turn(self) -> None:
@@ -226,11 +231,9 @@ class Recorder:
         segment = self._journal.next_segment()
         if segment is None:
             return None
-        try:
-            lines = segment.read(_MOST_LINES)
-        except OSError as error:
-            self._notices.tell_once("unread", "What is said of runs in %s is lost (%r).", segment.path, error)
-            lines = [b""] * segment.lines
+        lines = segment.read(_MOST_LINES)
+        if b"" in lines:
+            self._notices.tell_once("deleted", "%s was deleted; what it said of runs is lost.", segment.path)
         # Who died has not noted what it had done.
         return _Batch(segment, lines, deque(planned(lines)), again=segment.owner != self._journal.name)
 

@@ -1,8 +1,8 @@
 """The operations on runs: plain data that survives the process, and what each does to MLflow's store.
 
 An operation is a dict with its kind under `do` and its run under `run`: a key that this package has
-made up, or `id:` and the id of a run that was there before. Each may be done again: a process that
-died between doing and noting it leaves it to another.
+made up, or `id:` and the id of a run that was there before. Its experiment is an id or a name. Each may
+be done again: a process that died between doing and noting it leaves it to another.
 """
 
 import shutil
@@ -29,6 +29,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_dspy_plugin.names import TAG_RUN_KEY
+from mlflow_dspy_plugin.seams.active_run import BY_NAME
 from mlflow_dspy_plugin.seams.refusals import Refusal, at_once, probe, refusal_of
 from mlflow_dspy_plugin.seams.run_writes import end_quietly, log_text_of, tracking_store_of
 
@@ -52,6 +53,7 @@ class RunStore:
         self.uri = uri
         self._client = MlflowClient(uri)
         self._ids: OrderedDict[str, str] = OrderedDict()
+        self._experiments: dict[str, str] = {}
         # Runs that were made here and have not ended, as MLflow gave them.
         self._made: dict[str, Run] = {}
         self._doing: dict[str, Callable[[Operation], None]] = {
@@ -101,12 +103,21 @@ class RunStore:
         self._remember(key, run_id)
         return run_id
 
+    def _experiment(self, told: str) -> str:
+        """The id of an experiment, which is made if it is known by a name that there is not."""
+        if told.startswith(BY_NAME) and told not in self._experiments:
+            name = told.removeprefix(BY_NAME)
+            found = self._client.get_experiment_by_name(name)
+            self._experiments[told] = found.experiment_id if found else self._client.create_experiment(name)
+        return self._experiments.get(told, told)
+
     def _id_or_key(self, key: str, experiment: str) -> str:
         return self.run_id(key) or self._found(key, experiment) or key
 
     def _found(self, key: str, experiment: str) -> str | None:
         """The run of a key, which another process has made."""
-        runs = self._client.search_runs([experiment], f"tags.`{TAG_RUN_KEY}` = '{key}'", max_results=1)
+        wanted = f"tags.`{TAG_RUN_KEY}` = '{key}'"
+        runs = self._client.search_runs([self._experiment(experiment)], wanted, max_results=1)
         return runs[0].info.run_id if runs else None
 
     def _begin(self, operation: Operation) -> None:
@@ -117,7 +128,7 @@ class RunStore:
         tags = {**operation["tags"], TAG_RUN_KEY: key}
         if (parent := operation.get("parent")) is not None:
             tags[MLFLOW_PARENT_RUN_ID] = self._id_of({"run": parent, "experiment": experiment})
-        begun = self._client.create_run(experiment, _milliseconds(operation), tags, operation["name"])
+        begun = self._client.create_run(self._experiment(experiment), _milliseconds(operation), tags, operation["name"])
         self._made[key] = begun
         self._remember(key, begun.info.run_id)
 
@@ -158,7 +169,8 @@ class RunStore:
         folder, run_id = Path(operation["folder"]), self._id_of(operation)
         if not folder.is_dir():
             return
-        logged = self._client.create_logged_model(operation["experiment"], operation["name"], run_id)
+        experiment = self._experiment(operation["experiment"])
+        logged = self._client.create_logged_model(experiment, operation["name"], run_id)
         model = Model.load(str(folder / MLMODEL_FILE_NAME))
         model.model_id, model.run_id, model.artifact_path = logged.model_id, run_id, logged.artifact_location
         model.save(str(folder / MLMODEL_FILE_NAME))

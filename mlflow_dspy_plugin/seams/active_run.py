@@ -4,14 +4,24 @@ from typing import Any
 
 import mlflow
 from mlflow.entities import Run
+from mlflow.environment_variables import MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME
 from mlflow.tracking import fluent
 from mlflow.tracking.context.registry import resolve_tags
 
+# Stands before the name of an experiment whose id nobody has asked for.
+BY_NAME = "name:"
 
-def experiment_id() -> str:
-    """The experiment that a run begun here belongs to."""
-    # MLflow asks the store for one that is known by its name only.
-    return str(fluent._active_experiment_id or fluent._get_experiment_id())
+
+def experiment() -> str:
+    """The experiment that a run begun here belongs to: its id, or its name after `BY_NAME`.
+
+    MLflow asks the store for what the environment says of it, and waits minutes for one that is not there.
+    """
+    if fluent._active_experiment_id:
+        return str(fluent._active_experiment_id)
+    if name := MLFLOW_EXPERIMENT_NAME.get():
+        return f"{BY_NAME}{name}"
+    return str(MLFLOW_EXPERIMENT_ID.get() or fluent._get_experiment_id())
 
 
 def context_tags() -> dict[str, str]:

@@ -104,7 +104,7 @@ def hand_down(optimization: Optimization, student: Any) -> Any:
 def run_for(name: str, outer: Optimization | None) -> Run:
     if outer is not None:
         return outer.run.child(name, {})
-    recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment_id()
+    recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment()
     users = active_run.active_run_id()
     if users is None:
         return begin_run(recorder, experiment, name, active_run.context_tags())

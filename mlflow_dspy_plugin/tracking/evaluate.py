@@ -82,7 +82,7 @@ class EvaluationCallback(dspy_seam.Watcher):
 
     def _run(self, name: str) -> tuple[Run, int]:
         """The run of an evaluation that belongs to no optimization, and how many the run has had."""
-        recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment_id()
+        recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment()
         users = active_run.active_run_id()
         if users is None:
             return begin_run(recorder, experiment, name, active_run.context_tags()), 0

@@ -1,4 +1,4 @@
-"""A tracking server in this process that takes traces over HTTP, and refuses as it is told to."""
+"""A tracking server in this process that takes traces and runs over HTTP, and refuses as it is told to."""
 
 import json
 import threading
@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.fakes import runs
 
 START = "/api/3.0/mlflow/traces"
 SPANS = "/v1/traces"
@@ -20,9 +23,11 @@ class TrackingServer:
 
     Attributes:
         started: How often each trace was started, by its id.
+        runs: The runs that were made.
         spans: How many spans of each trace it was sent, by the trace's id.
         asked: How often each path was asked for.
         refuse: The status with which a path, and a trace id where there is one, is refused; None accepts.
+        lose: The status with which a path is answered once it is done, as if the answer was lost; None answers well.
         answering: Cleared, it takes requests and says nothing.
         uri: Its tracking URI.
     """
@@ -33,18 +38,24 @@ class TrackingServer:
         self.spans: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.refuse: Callable[[str, str | None], int | None] = lambda path, trace_id: None
+        self.lose: Callable[[str], int | None] = lambda path: None
+        self.runs = runs.Runs(artifacts)
         self.answering = threading.Event()
         self.answering.set()
         self.uri = ""
 
-    def answer(self, path: str, body: bytes) -> tuple[int, bytes]:
+    def answer(self, url: str, body: bytes) -> tuple[int, bytes]:
         """The status and the body for a request."""
+        path, query = urlsplit(url).path, urlsplit(url).query
         self.asked[path] += 1
         self.answering.wait()
         given = json.loads(body) if path == START else {}
         trace_id = given["trace"]["trace_info"]["trace_id"] if given else None
         if status := self.refuse(path, trace_id):
             return status, f"refused with {status}".encode()
+        if path.startswith(runs.BASE):
+            status, answer = self.runs.answer(path, query, body)
+            return self.lose(path) or status, json.dumps(answer).encode()
         if path == START:
             self.started[trace_id] += 1
             tags = {"mlflow.trace.spansLocation": "TRACKING_STORE", "mlflow.artifactLocation": self.artifacts}

@@ -278,3 +278,16 @@ def test_no_key_reaches_a_run(make, runs):
             make().compile(program, trainset=TRAINSET)
         assert any(KEY in value for value in server.requests[-1].headers.values())
     assert runs()[0].params["lm_params"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "experiment"),
+    [("MLFLOW_EXPERIMENT_NAME", "tests", "1"), ("MLFLOW_EXPERIMENT_ID", "1", "1"), ("", "", "0")],
+)
+def test_the_experiment_is_the_one_that_the_environment_names(variable, value, experiment, runs, monkeypatch):
+    monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+    monkeypatch.setenv(variable or "UNRELATED", value)
+    mlflow.dspy.autolog(log_traces=False, log_compiles=True)
+    Own(rounds=0).compile(student(), trainset=TRAINSET)
+    [run] = mlflow.search_runs([experiment], output_format="list")
+    assert run.data.tags["dspy.optimizer"] == "Own"
