@@ -208,7 +208,9 @@ class Delivery:
                 return
             if batch := self._take(self.limits.batch_traces):
                 self._finish(batch)
-                self._keep(self._try(batch))
+                left = self._try(batch)
+                # What was in hand when the end came is kept already.
+                self._keep(() if self._closed else left)
             if self._outage.is_due and (self._hurried or len(self._waiting) < self.limits.batch_traces):
                 self._write_spooled()
         finally:
@@ -290,7 +292,9 @@ class Delivery:
             outage = refused[0][1]
         if outage is not None:
             self._outage.begin(outage)
-            self._keeper.tell(outage)
+            # A store may answer long after nobody waits for it.
+            if not self._closed:
+                self._keeper.tell(outage)
         elif len(refused) < len(batch):
             self._outage.end()
         return left
