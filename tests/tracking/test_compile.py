@@ -286,6 +286,9 @@ def test_no_key_reaches_a_run(make, runs):
 )
 def test_the_experiment_is_the_one_that_the_environment_names(variable, value, experiment, runs, monkeypatch):
     monkeypatch.setattr(mlflow.tracking.fluent, "_active_experiment_id", None)
+    # `mlflow.set_experiment`, in any test before, sets one for the processes that follow.
+    for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_EXPERIMENT_ID"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable or "UNRELATED", value)
     mlflow.dspy.autolog(log_traces=False, log_compiles=True)
     Own(rounds=0).compile(student(), trainset=TRAINSET)
