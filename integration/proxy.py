@@ -1,5 +1,6 @@
 """A way to a server that can be slow, refuse, or lead nowhere, as it is told."""
 
+import contextlib
 import http.client
 import threading
 from collections.abc import Iterator
@@ -75,11 +76,9 @@ def proxy_to(target: str, port: int = 0) -> Iterator[Proxy]:
             pass
 
         def handle(self) -> None:
-            try:
+            # Whoever asked may have been killed.
+            with contextlib.suppress(ConnectionError):
                 super().handle()
-            except ConnectionError:
-                # Whoever asked has been killed.
-                pass
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
