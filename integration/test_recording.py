@@ -216,12 +216,13 @@ def fails_by_503(proxy: Proxy, fails: bool) -> None:
 
 @pytest.mark.parametrize("fail", [fails_by_being_down, fails_by_429, fails_by_503])
 def test_a_server_that_fails_for_a_while_gets_all_when_it_is_back(fail: Callable[[Proxy, bool], None], place):
-    plain = place.run(LOGGED="no", CANDIDATES=40)
-    with place.start(CANDIDATES=40) as process:
+    calls = {"CANDIDATES": 90, "LATENCY": 0.1}
+    plain = place.run(LOGGED="no", **{**calls, "LATENCY": 0})
+    with place.start(**calls) as process:
         process.wait_until(lambda: scored(process) >= 3 and len(place.walks()) == 1, "made a run", SECONDS)
         fail(place.proxy, True)
         answered, so_far = place.proxy.answered, scored(process)
-        process.wait_until(lambda: scored(process) >= so_far + 10, "gone on", SECONDS)
+        process.wait_until(lambda: scored(process) >= so_far + 5, "gone on", SECONDS)
         # One may have been under way.
         assert place.proxy.answered <= answered + 1
         fail(place.proxy, False)
@@ -230,7 +231,7 @@ def test_a_server_that_fails_for_a_while_gets_all_when_it_is_back(fail: Callable
     # If it was not back soon enough for this process, the next one sends the rest.
     if place.waiting():
         place.later()
-    assert is_whole(place, place.walk(), 40)
+    assert is_whole(place, place.walk(), 90)
 
 
 def test_a_server_that_takes_5_seconds_a_request_holds_nobody_up(place):
