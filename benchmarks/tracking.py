@@ -108,8 +108,8 @@ def runs_in(store: Store, experiment: str) -> int:
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{store.database}")
-    runs, token, count = [], None, 0
-    while runs is not None:
+    token, count = None, 0
+    while True:
         runs = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=1000, page_token=token)
         count, token = count + len(runs), runs.token
         if not token:

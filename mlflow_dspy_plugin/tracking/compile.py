@@ -56,7 +56,7 @@ class CompileCallback(dspy_seam.Watcher):
     @never_raises
     def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         outer = handed_down.inherited(OPTIMIZATION)
-        if not self.installed or _is_part_of_a_call(outer) or (outer is not None and not outer.takes_a_run()):
+        if not self.installed or _is_part_of_a_call() or (outer is not None and not outer.takes_a_run()):
             return
         student = inputs.get("student")
         given = arguments_of(instance, inputs)
@@ -86,11 +86,9 @@ class CompileCallback(dspy_seam.Watcher):
             opened.optimization.wait()
 
 
-def _is_part_of_a_call(outer: Optimization | None) -> bool:
-    """Whether a program compiles another one each time that it is called, as `dspy.KNNFewShot` makes them."""
-    if outer is None:
-        return dspy_seam.active_call_id() is not None
-    return handed_down.inherited(ROLE) != REFLECTION
+def _is_part_of_a_call() -> bool:
+    """Whether a program that is evaluated compiles another one each time, as `dspy.KNNFewShot` makes them."""
+    return handed_down.inherited(ROLE) not in (None, REFLECTION)
 
 
 def hand_down(optimization: Optimization, student: Any) -> Any:

@@ -14,6 +14,7 @@ from mlflow_dspy_plugin.tracking.meter import Meter, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, number, text
 from mlflow_dspy_plugin.tracking.rows import Rows
 
+_WAIT_FOR_RUN_SECONDS = 1.0
 FAILED, FINISHED, KILLED = "FAILED", "FINISHED", "KILLED"
 
 
@@ -39,7 +40,10 @@ class Evaluation:
             run.inputs(datasets.input_of(devset, key), "evaluation")
 
     def _run_id(self) -> str | None:
-        return self.run.run_id if self.run is not None else None
+        if self.run is None:
+            return None
+        # MLflow finds the traces of a run by what they say from the beginning.
+        return self.run.wait(_WAIT_FOR_RUN_SECONDS) if self.run.recorder.is_quick else self.run.run_id
 
     def describe(self) -> None:
         """Say what is evaluated, in a run of its own."""
