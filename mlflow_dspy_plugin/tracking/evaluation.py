@@ -14,7 +14,7 @@ from mlflow_dspy_plugin.tracking.meter import Meter, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, number, text
 from mlflow_dspy_plugin.tracking.rows import Rows
 
-_WAIT_FOR_RUN_SECONDS = 1.0
+_WAIT_FOR_RUN_SECONDS = 5.0
 FAILED, FINISHED, KILLED = "FAILED", "FINISHED", "KILLED"
 
 

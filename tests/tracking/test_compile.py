@@ -190,8 +190,10 @@ def test_a_compile_within_a_compile_is_part_of_it(runs):
     Outer().compile(student(), trainset=TRAINSET)
     top, *children = runs()
     assert top.params["optimizer"] == "Outer"
-    inner, *evaluations = children
-    assert (inner.name, inner.parent) == ("Own", top.info.run_id)
+    # Those that begin within a millisecond come in any order.
+    [inner] = [child for child in children if child.name == "Own"]
+    evaluations = [child for child in children if child is not inner]
+    assert inner.parent == top.info.run_id
     assert [each.parent for each in evaluations] == [inner.info.run_id] * 2
 
 
