@@ -6,12 +6,14 @@ Run it as a module, `python -m benchmarks.tracking`, from the root of the checko
 import argparse
 import json
 import os
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from benchmarks.figures import headline, summary, surroundings, table
 from benchmarks.tracing.stores import DATABASE, STORES, Store, make_tables, opened
 from benchmarks.tracking_child import EXPERIMENT_VARIABLE
 
+# In MLflow's tables.
+_ENDED = "SELECT count(*) FROM runs WHERE experiment_id = ? AND status = 'FINISHED'"
 ROOT = Path(__file__).parents[1]
 # A contender -> the package that answers for `mlflow.dspy` in its process, and what switches to it.
 CONTENDERS = {"none": (None, "true"), "plugin": ("mlflow_dspy_plugin", "true"), "mlflow": ("mlflow", "false")}
@@ -104,16 +108,9 @@ def run(name: str, compile: Compile, store: Store, experiment: str) -> dict[str,
 
 
 def runs_in(store: Store, experiment: str) -> int:
-    """How many runs of an experiment are in the store and have ended."""
-    import mlflow
-
-    client = mlflow.MlflowClient(f"sqlite:///{store.database}")
-    token, count = None, 0
-    while True:
-        runs = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=1000, page_token=token)
-        count, token = count + len(runs), runs.token
-        if not token:
-            return count
+    """How many runs of an experiment are in the store and have ended well."""
+    with closing(sqlite3.connect(f"file:{store.database}?mode=ro", uri=True, timeout=60)) as connection:
+        return connection.execute(_ENDED, [int(experiment)]).fetchone()[0]
 
 
 def environment(folder: Path) -> dict[str, str]:

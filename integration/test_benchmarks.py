@@ -27,6 +27,23 @@ def test_the_packaging_benchmark_measures_both_flavors(tmp_path, environment):
     assert all(value > 0 for by_flavor in figures.values() for values in by_flavor.values() for value in values)
 
 
+def test_the_tracking_benchmark_measures_all_contenders(tmp_path, environment):
+    figures_file = tmp_path / "figures.json"
+    command = [PYTHON, "-m", "benchmarks.tracking", "--quick", "--store", "sqlite", "--json", figures_file]
+    finished = run(command, tmp_path / "run", seconds=400, environment=environment, cwd=ROOT)
+    written = json.loads(figures_file.read_text())
+    assert {"date", "python", "mlflow", "dspy", "mlflow-dspy-plugin"} <= set(written)
+    assert set(written["compiles"]) == {"patient", "instant"}
+    for by_store in written["compiles"].values():
+        measured = by_store["sqlite"]
+        assert measured["what"] in finished.stdout
+        for name in ("none", "plugin", "mlflow"):
+            [figures] = measured["figures"][name]
+            assert figures["wall"] > 0
+            # One of the compile, and one of each evaluation.
+            assert figures["runs"] == (0 if name == "none" else 1 + figures["candidates"])
+
+
 @pytest.fixture(scope="module")
 def tracing(tmp_path_factory, environment):
     """What the tracing benchmark prints and writes, in its short form, which takes ten minutes and more:

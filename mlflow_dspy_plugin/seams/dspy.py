@@ -96,6 +96,29 @@ class Watcher(BaseCallback):
         return True
 
 
+class _Together(Watcher):
+    """Several watchers as one callback.
+
+    DSPy looks for the handler of each callback anew, at both ends of each call, and takes longer than they do.
+    """
+
+    def __init__(self, watchers: Iterable[Watcher]) -> None:
+        handlers: dict[str, list[Callable]] = {}
+        for watcher in watchers:
+            for name in dir(type(watcher)):
+                if name.startswith("on_") and getattr(type(watcher), name) is not getattr(BaseCallback, name, None):
+                    handlers.setdefault(name, []).append(getattr(watcher, name))
+        vars(self).update({name: _one_after_another(each) for name, each in handlers.items()})
+
+
+def _one_after_another(handlers: list[Callable]) -> Callable:
+    def handle(**event: Any) -> None:
+        for handler in handlers:
+            handler(**event)
+
+    return handle if len(handlers) > 1 else handlers[0]
+
+
 def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
     """Have DSPy call these callbacks beside the user's, whatever is configured later.
 
@@ -107,6 +130,12 @@ def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
         What undoes it.
     """
     installed = list(callbacks)
+    together: dict[tuple[Watcher, ...], Watcher] = {}
+
+    def as_one(watchers: tuple[Watcher, ...]) -> Watcher:
+        if watchers not in together:
+            together[watchers] = watchers[0] if len(watchers) == 1 else _Together(watchers)
+        return together[watchers]
 
     def make(original):
         def get(self, key, default=None):
@@ -114,7 +143,8 @@ def install_callbacks(callbacks: Iterable[Watcher]) -> Callable[[], None]:
             if key != "callbacks":
                 return value
             others = [each for each in value if not isinstance(each, Watcher)] if value else []
-            return others + [watcher for watcher in installed if watcher.listens()]
+            listening = tuple([watcher for watcher in installed if watcher.listens()])
+            return [*others, as_one(listening)] if listening else others
 
         return get
 

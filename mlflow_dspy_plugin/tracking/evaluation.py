@@ -12,7 +12,7 @@ from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.meter import Meter, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, number, text
-from mlflow_dspy_plugin.tracking.rows import Rows
+from mlflow_dspy_plugin.tracking.rows import Results, Rows
 
 _WAIT_FOR_RUN_SECONDS = 5.0
 FAILED, FINISHED, KILLED = "FAILED", "FINISHED", "KILLED"
@@ -51,15 +51,15 @@ class Evaluation:
             artifacts.write_program(self.run, self.program, names.MODEL_FILE)
             self.run.params({**artifacts.program_parameters(self.program), **artifacts.lm_parameters()})
 
-    def end(self, outputs: Any, exception: BaseException | None) -> tuple[float | None, list[dict[str, Any]]]:
+    def end(self, outputs: Any, exception: BaseException | None) -> tuple[float | None, Results]:
         """Write what came out of it.
 
         Returns:
-            The score, and the rows as in the record.
+            The score, and the rows.
         """
         score = score_of(outputs)
         results = outputs.get("results") if isinstance(outputs, dspy.Prediction) else None
-        rows = self.rows.as_plain(results or [])
+        rows = self.rows.of(results or [])
         if self.run is not None:
             self._write(score, rows, results or [])
             # Those that ended before the run was there.
@@ -67,12 +67,11 @@ class Evaluation:
             self._finish(outputs, exception)
         return score, rows
 
-    def _write(self, score: float | None, rows: list[dict[str, Any]], results: Any) -> None:
+    def _write(self, score: float | None, rows: Results, results: Any) -> None:
         run = self.run
-        failures = sum(row["error"] is not None for row in rows)
         spent = figures(self.meter)
         told = {names.METRIC_EVAL: score, _safe(self.metric): score, **spent}
-        counts = {names.METRIC_ROWS: len(rows), names.METRIC_FAILURES: failures} if rows else {}
+        counts = {names.METRIC_ROWS: len(rows), names.METRIC_FAILURES: rows.failures} if rows else {}
         # Where several share a run, each has a step and files of its own.
         shared = 0 if run.owned else self.step
         run.metrics({name: value for name, value in {**told, **counts}.items() if value is not None}, step=shared)
@@ -81,7 +80,7 @@ class Evaluation:
                 artifacts.table([_result_row(*result) for result in results]),
                 _numbered(names.RESULT_TABLE_FILE, shared),
             )
-            run.text(as_json(rows), _numbered(names.ROWS_FILE, shared))
+            run.text(as_json(rows.as_plain()), _numbered(names.ROWS_FILE, shared))
 
     def _finish(self, outputs: Any, exception: BaseException | None) -> None:
         failed = exception is not None or outputs is None

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,27 +105,27 @@ class Optimization:
                 "kind": kind,
                 "score": score,
                 "rows": len(rows) or evaluation.devset_size,
-                "failures": sum(row["error"] is not None for row in rows),
+                "failures": rows.failures,
                 "usage": evaluation.meter.as_plain(),
                 "run": evaluation.run,
             }
         )
         points = [(evaluation.key, score, evaluation.step)] if score is not None else []
-        self._scored(candidate, evaluation.program, rows, points)
+        self._scored(candidate, evaluation.program, rows.as_plain, points)
 
     def add_candidate(self, tried: Any, **known: Any) -> Candidate:
         """Note a candidate that was scored by other means than `dspy.Evaluate`."""
         key, rows = known.pop("key", None), known.pop("row_results", [])
         digest = known.pop("program", None) or self.record.see(tried)
         candidate = self.record.add({"seconds": 0.0, "program": digest, **known}, key)
-        self._scored(candidate, tried, rows)
+        self._scored(candidate, tried, lambda: rows)
         return candidate
 
     def _scored(
         self,
         candidate: Candidate,
         program: Any,
-        rows: list[dict[str, Any]],
+        rows: Callable[[], list[dict[str, Any]]],
         points: Sequence[tuple[str, float, int]] = (),
     ) -> None:
         record = self.record
@@ -134,13 +134,18 @@ class Optimization:
             told[names.METRIC_BEST_SCORE] = record.best.score
         steps = [(name, value, candidate.number) for name, value in told.items() if value is not None]
         self.run.points([*points, *steps])
-        if rows and candidate.kind != MINIBATCH:
-            record.rows["before"] = record.rows["before"] or rows
-            if candidate.is_best_so_far:
-                record.rows["best"] = rows
+        if candidate.kind != MINIBATCH and (candidate.is_best_so_far or not record.rows["before"]):
+            self._keep_rows(candidate, rows())
         if candidate.is_best_so_far and program is not None:
             self._best_program = attempt(lambda: copy_of(program), lambda error: None)
         self._write_sometimes()
+
+    def _keep_rows(self, candidate: Candidate, rows: list[dict[str, Any]]) -> None:
+        """Keep the rows of the first candidate and of the best, for examples won and lost."""
+        kept = self.record.rows
+        kept["before"] = kept["before"] or rows
+        if candidate.is_best_so_far and rows:
+            kept["best"] = rows
 
     # -- writing ------------------------------------------------------------------------------
 

@@ -94,14 +94,33 @@ class Rows:
             if trace_id is not None and run_id is None:
                 self.unlinked.append(trace_id)
 
-    def as_plain(self, results: Sequence[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
-        """The rows as in the record, of what `Evaluate` returned."""
-        return [self._row(*result) for result in results]
-
-    def _row(self, example: Any, prediction: Any, score: Any) -> dict[str, Any]:
+    def of(self, results: Sequence[tuple[Any, Any, Any]]) -> "Results":
+        """What was seen of the rows that `Evaluate` returned; to be asked once."""
         with self._lock:
-            waiting = self._seen.get(id(example))
-            seen = waiting.popleft() if waiting else _Seen()
+            waiting = (self._seen.get(id(example)) for example, _, _ in results)
+            return Results(results, [each.popleft() if each else _Seen() for each in waiting])
+
+
+class Results:
+    """The rows of an evaluation that has ended.
+
+    Attributes:
+        failures: How many of them raised.
+    """
+
+    def __init__(self, results: Sequence[tuple[Any, Any, Any]], seen: Sequence[_Seen]) -> None:
+        self._results, self._rows_seen = results, seen
+        self.failures = sum(each.error is not None for each in seen)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def as_plain(self) -> list[dict[str, Any]]:
+        """As in the record; of most candidates nobody asks."""
+        return [self._row(*result, seen) for result, seen in zip(self._results, self._rows_seen, strict=True)]
+
+    @staticmethod
+    def _row(example: Any, prediction: Any, score: Any, seen: _Seen) -> dict[str, Any]:
         return {
             "id": example_id(example),
             "inputs": plain(inputs_of(example)),

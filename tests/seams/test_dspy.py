@@ -37,6 +37,48 @@ def test_callbacks_are_beside_the_user_s_and_gone_after_the_undo():
     assert not watching.installed
 
 
+class Hearing(seam.Watcher):
+    """A callback of the package that keeps what it hears."""
+
+    def __init__(self, heard, name, listening=True):
+        self.heard, self.name, self.listening = heard, name, listening
+
+    def listens(self):
+        return self.listening
+
+    def on_module_start(self, call_id, instance, inputs):
+        self.heard.append((self.name, "start", type(instance).__name__))
+
+    def on_module_end(self, call_id, outputs, exception=None):
+        self.heard.append((self.name, "end", outputs.answer))
+
+
+class HearingLM(Hearing):
+    def on_lm_start(self, call_id, instance, inputs):
+        self.heard.append((self.name, "start", "LM"))
+
+
+def test_those_that_listen_are_one_callback_and_each_hears_all_of_a_call():
+    heard = []
+    first, deaf, last = Hearing(heard, "first"), Hearing(heard, "deaf", listening=False), HearingLM(heard, "last")
+    undo = seam.install_callbacks([first, deaf, last])
+    assert len(dspy.settings.get("callbacks")) == 1
+    with dspy.context(lm=scripted_lm({"answer": "a"})):
+        dspy.Predict("question -> answer")(question="q")
+    assert heard == [
+        ("first", "start", "Predict"),
+        ("last", "start", "Predict"),
+        ("last", "start", "LM"),
+        ("first", "end", "a"),
+        ("last", "end", "a"),
+    ]
+    first.listening = False
+    assert dspy.settings.get("callbacks") == [last]
+    last.listening = False
+    assert dspy.settings.get("callbacks") == []
+    undo()
+
+
 def test_a_copy_of_the_callbacks_that_was_configured_is_not_called_twice():
     """Other instrumentation reads the callbacks, adds its own, and configures the list."""
     watching = Watching()
