@@ -84,12 +84,14 @@ class Rows:
 
     @never_raises
     def _release(self, hold: Assessed, example: Any, score: Any, raised: BaseException | None) -> None:
-        said: Sequence[Any] = ()
+        said, run_id = (), None
         try:
             if hold.trace_id is not None:
+                # Asking waits for the run to be there.
+                run_id = self._run_id()
                 said = assessments_of(self._metric, score, raised, expected_of(example))
         finally:
-            trace_id, run_id = hold.trace_id, self._run_id()
+            trace_id = hold.trace_id
             hold.release(said, run_id)
             if trace_id is not None and run_id is None:
                 self.unlinked.append(trace_id)
