@@ -30,6 +30,7 @@ from mlflow_dspy_plugin.tracing.semconv import attributes_of
 from mlflow_dspy_plugin.tracking.compile import MOST_RUNS, CompileCallback
 from mlflow_dspy_plugin.tracking.evaluate import EvaluationCallback, around_rows
 from mlflow_dspy_plugin.tracking.insights import watch_optimizers
+from mlflow_dspy_plugin.tracking.plain_values import use_words_of
 from mlflow_dspy_plugin.tracking.roles import Roles
 
 
@@ -133,14 +134,15 @@ def _install(config: _Config, content: Content) -> None:
     if config.log_traces:
         callbacks.append(_install_tracing(config, content))
     if config.log_compiles or config.log_evals:
-        callbacks += _install_tracking(config)
+        callbacks += _install_tracking(config, content)
     _installed.append(dspy_seam.install_callbacks(callbacks))
     _installed.append(report_compiles())
     _installed.append(carry_into_threads([CurrentSpan(), HANDED_DOWN, TRACE_CONTEXT]))
 
 
-def _install_tracking(config: _Config) -> list[dspy_seam.Watcher]:
+def _install_tracking(config: _Config, content: Content) -> list[dspy_seam.Watcher]:
     roles = Roles()
+    _installed.append(use_words_of(content))
     _installed.append(lm_seam.watch_results(roles.on_lm_result))
     _installed.append(watch_batches(around_rows))
     _installed.append(install_recording(mlflow.get_tracking_uri()))
@@ -149,7 +151,7 @@ def _install_tracking(config: _Config) -> list[dspy_seam.Watcher]:
     if not config.log_compiles:
         return watchers
     _installed.append(watch_optimizers())
-    return [*watchers, CompileCallback(config.max_candidate_runs if config.log_evals else 0)]
+    return [*watchers, CompileCallback(config.max_candidate_runs, evaluations=config.log_evals)]
 
 
 def _install_tracing(config: _Config, content: Content) -> TracingCallback:

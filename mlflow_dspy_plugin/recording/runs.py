@@ -114,6 +114,31 @@ class Run:
         self.recorder.put({"do": do, "run": self.key, "experiment": self.experiment, **values})
 
 
+class NoRun(Run):
+    """In the place of a run where none is wanted: what is said of it is said to nobody."""
+
+    def __init__(self, recorder: Recorder, experiment: str) -> None:
+        super().__init__(recorder, experiment, "", owned=False)
+
+    @property
+    def run_id(self) -> None:
+        """It has none."""
+        return None
+
+    def wait(self, timeout: float) -> None:
+        """There is nothing to wait for."""
+
+    def child(self, name: str, tags: Mapping[str, str]) -> "NoRun":
+        """There is none below it."""
+        return self
+
+    def model(self, save: Callable[[Path], None], name: str, step: int = 0) -> None:
+        """Nothing is saved."""
+
+    def _put(self, do: str, **values: Any) -> None:
+        pass
+
+
 def begin_run(
     recorder: Recorder, experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None
 ) -> Run:

@@ -10,6 +10,8 @@ from mlflow.tracking.context.registry import resolve_tags
 
 # Stands before the name of an experiment whose id nobody has asked for.
 BY_NAME = "name:"
+# The runs that this package has made active: tasks of one thread share its active run.
+_entered: set[str] = set()
 
 
 def experiment() -> str:
@@ -30,18 +32,26 @@ def context_tags() -> dict[str, str]:
 
 
 def active_run_id() -> str | None:
-    """The run that is active in this thread."""
-    run = mlflow.active_run()
+    """The run that the user has made active in this thread."""
+    run = users_run()
     return run.info.run_id if run is not None else None
+
+
+def users_run() -> Run | None:
+    """The same as it was when it was made or resumed."""
+    run = mlflow.active_run()
+    return run if run is not None and run.info.run_id not in _entered else None
 
 
 def enter_run(run: Run) -> None:
     """Make a run the active one of this thread."""
+    _entered.add(run.info.run_id)
     _stack().append(mlflow.ActiveRun(run))
 
 
 def leave_run(run_id: str) -> None:
     """Make it active no more, in the thread that entered it."""
+    _entered.discard(run_id)
     stack = _stack()
     stack[:] = [run for run in stack if run.info.run_id != run_id]
 

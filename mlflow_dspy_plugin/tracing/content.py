@@ -106,9 +106,16 @@ class TraceContent:
         """A text that stands by itself, such as the message of an exception or its stack."""
         return attempt(lambda: self._text(text, is_stack), self._lost)
 
+    def cleaned(self, text: str) -> str:
+        """A text of any length, without secrets and what the user wants out of sight, also where none is captured."""
+        return attempt(lambda: self._cleaned(str.__str__(text)), self._lost)
+
     def learn(self, values: Mapping[str, Any]) -> None:
         """Take the secrets out of values that are not shown, such as the settings of a language model."""
         attempt(lambda: self._learn(values), self._lost)
+
+    def _cleaned(self, text: str) -> str:
+        return text if not self._content.rules and self._is_harmless([text]) else self._clean(text)
 
     def _learn(self, values: Mapping[str, Any]) -> None:
         _, reading = self._read(values)

@@ -51,19 +51,22 @@ def lm_parameters() -> dict[str, str]:
 
 def parameters(values: Mapping[str, Any]) -> dict[str, str]:
     """Values as parameters that MLflow takes: names without what it refuses, texts of limited length."""
-    return {_name(name): _value(value) for name, value in values.items() if not is_secret_name(name)}
+    return {safe_name(name) or "_": _value(value) for name, value in values.items() if not is_secret_name(name)}
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as MLflow's `log_table` writes them; a row without a column has None there."""
-    rows = [{name: plain(value) for name, value in row.items()} for row in rows]
+    read = (plain(dict(row)) for row in rows)
+    rows = [row if isinstance(row, dict) else {} for row in read]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return as_json({"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]})
 
 
-def _name(name: str) -> str:
+def safe_name(name: str) -> str:
+    """A name that MLflow takes for a parameter or a metric, which it may treat as the path of a file."""
     kept = "".join(letter if letter.isalnum() and letter.isascii() or letter in "_-. /" else "_" for letter in name)
-    return kept[:LONGEST_NAME]
+    parts = (part for part in kept[:LONGEST_NAME].split("/") if part.strip(".") and part.strip())
+    return "/".join(parts)
 
 
 def _value(value: Any) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 import dspy
 import mlflow
+from mlflow.entities import Run as MlflowRun
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import attempt, never_raises
 from mlflow_dspy_plugin.recording.runs import Run, begin_run, recorder_for, run_there
 from mlflow_dspy_plugin.seams import active_run, handed_down
@@ -17,7 +19,8 @@ from mlflow_dspy_plugin.tracking import artifacts
 from mlflow_dspy_plugin.tracking.evaluation import status_of
 from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.meter import METERS, REFLECTION, ROLE
-from mlflow_dspy_plugin.tracking.optimization import Optimization
+from mlflow_dspy_plugin.tracking.optimization import Budget, Optimization
+from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of_environment
 from mlflow_dspy_plugin.tracking.record import Record
 from mlflow_dspy_plugin.tracking.roles import STUDENT, shape_of
 
@@ -46,24 +49,27 @@ class CompileCallback(dspy_seam.Watcher):
     A run that the user has opened is used; else one is made, and active in the thread of the compile.
 
     Args:
-        most_runs: How many evaluations of a compile get a run of their own.
+        most_runs: How many runs there may be below that of a compile.
+        evaluations: Whether evaluations get some of them, and not only the compiles inside.
     """
 
-    def __init__(self, most_runs: int = MOST_RUNS) -> None:
-        self._most_runs = most_runs
+    def __init__(self, most_runs: int = MOST_RUNS, evaluations: bool = True) -> None:
+        self._most_runs, self._evaluations = most_runs, evaluations
         self._open: dict[str, _Open] = {}
 
     @never_raises
     def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         outer = handed_down.inherited(OPTIMIZATION)
-        if not self.installed or _is_part_of_a_call() or (outer is not None and not outer.takes_a_run()):
+        if not self.installed or _is_part_of_a_call():
             return
+        learn_secrets_of_environment()
         student = inputs.get("student")
         given = arguments_of(instance, inputs)
         metric = given.get("metric")
         record = Record(type(instance).__name__, parameters_of(given), student, metric_name(metric))
         run = run_for(record.optimizer, outer)
-        optimization = Optimization(record, run, self._most_runs, outer)
+        budget = Budget(self._most_runs, self._evaluations) if outer is None else outer.budget
+        optimization = Optimization(record, run, budget, outer)
         self._open[call_id] = _Open(optimization, hand_down(optimization, student), entered(run, outer))
         optimization.describe(student, artifacts.lm_parameters())
         for name in _DATASETS:
@@ -101,19 +107,24 @@ def hand_down(optimization: Optimization, student: Any) -> Any:
 
 def run_for(name: str, outer: Optimization | None) -> Run:
     if outer is not None:
-        return outer.run.child(name, {})
+        return outer.run_inside(name)
     recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment()
-    users = active_run.active_run_id()
+    users = active_run.users_run()
     if users is None:
         return begin_run(recorder, experiment, name, active_run.context_tags())
-    run = run_there(recorder, experiment, users)
-    if users not in _used:
-        _used[users] = True
-        if len(_used) > _MOST_REMEMBERED:
-            _used.popitem(last=False)
-        return run
-    # What a run holds of one optimization, another one would overwrite.
-    return run.child(name, {})
+    run = run_there(recorder, experiment, users.info.run_id)
+    if holds_optimization(users):
+        # What a run holds of one optimization, another one would overwrite.
+        return run.child(name, {})
+    _used[users.info.run_id] = True
+    if len(_used) > _MOST_REMEMBERED:
+        _used.popitem(last=False)
+    return run
+
+
+def holds_optimization(users: MlflowRun) -> bool:
+    """Whether a run of the user's holds an optimization, of this process or of one before it was resumed."""
+    return users.info.run_id in _used or names.TAG_OPTIMIZER in users.data.tags
 
 
 def entered(run: Run, outer: Optimization | None) -> str | None:

@@ -6,20 +6,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlflow
+from mlflow.entities import Run as MlflowRun
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.recording.runs import Run, begin_run, recorder_for, run_there
 from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
-from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION, entered
+from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION, entered, holds_optimization
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation
 from mlflow_dspy_plugin.tracking.meter import METERS
 from mlflow_dspy_plugin.tracking.optimization import Optimization
+from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of_environment
 from mlflow_dspy_plugin.tracking.roles import PROGRAM
 from mlflow_dspy_plugin.tracking.rows import EVALUATION
 
 _MOST_RUNS_REMEMBERED = 1_000
 _KEY = "eval"
+# How many evaluations runs of the user's have had; `autolog()` may be called again in between.
+_evaluations: OrderedDict[str, int] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,6 @@ class EvaluationCallback(dspy_seam.Watcher):
     def __init__(self, alone: bool = True) -> None:
         self._alone = alone
         self._open: dict[str, _Open] = {}
-        # How many evaluations a run of the user's has had.
-        self._steps: OrderedDict[str, int] = OrderedDict()
 
     @never_raises
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
@@ -53,12 +56,15 @@ class EvaluationCallback(dspy_seam.Watcher):
             name: inputs.get(name) if inputs.get(name) is not None else getattr(instance, name, None)
             for name in ("program", "metric", "devset")
         }
+        learn_secrets_of_environment()
         key, run_id = metadata.get("metric_key", _KEY), None
         if optimization is not None:
             evaluation = optimization.begin_evaluation(**asked, key=key)
         else:
             run, step = self._run(key)
-            evaluation = Evaluation(**asked, key=key, run=run, step=step)
+            users = active_run.users_run()
+            beside = users is not None and holds_optimization(users)
+            evaluation = Evaluation(**asked, key=key, run=run, step=step, beside_optimization=beside)
             run_id = entered(run, None)
             evaluation.describe()
         meters = (*(handed_down.inherited(METERS) or ()), evaluation.meter)
@@ -83,13 +89,23 @@ class EvaluationCallback(dspy_seam.Watcher):
     def _run(self, name: str) -> tuple[Run, int]:
         """The run of an evaluation that belongs to no optimization, and how many the run has had."""
         recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment()
-        users = active_run.active_run_id()
+        users = active_run.users_run()
         if users is None:
             return begin_run(recorder, experiment, name, active_run.context_tags()), 0
-        step = self._steps[users] = self._steps.pop(users, -1) + 1
-        if len(self._steps) > _MOST_RUNS_REMEMBERED:
-            self._steps.popitem(last=False)
-        return run_there(recorder, experiment, users), step
+        run, step = run_there(recorder, experiment, users.info.run_id), _next_step(users)
+        # For the next one, should the run be resumed by another process.
+        run.tags({names.TAG_EVALUATIONS: str(step + 1)})
+        return run, step
+
+
+def _next_step(users: MlflowRun) -> int:
+    """How many evaluations a run of the user's has had, in this process and before it was resumed."""
+    run_id, before = users.info.run_id, users.data.tags.get(names.TAG_EVALUATIONS, "0")
+    step = _evaluations.pop(run_id, int(before) if before.isdecimal() else 0)
+    _evaluations[run_id] = step + 1
+    if len(_evaluations) > _MOST_RUNS_REMEMBERED:
+        _evaluations.popitem(last=False)
+    return step
 
 
 def around_rows() -> Callable[[Callable[[Any], Any], Any], Any] | None:

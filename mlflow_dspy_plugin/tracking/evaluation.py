@@ -28,10 +28,23 @@ class Evaluation:
         key: The name of its score in the run of an optimization: `eval`, `eval_full`, `eval_minibatch`.
         run: Where it is written; None where it is only a row of a table.
         step: How many evaluations there were before, in the same run or under the same name.
+        beside_optimization: Whether the run holds an optimization, whose metrics are of candidates.
     """
 
-    def __init__(self, program: Any, metric: Any, devset: Any, key: str, run: Run | None, step: int) -> None:
+    def __init__(
+        self,
+        program: Any,
+        metric: Any,
+        devset: Any,
+        key: str,
+        run: Run | None,
+        step: int,
+        beside_optimization: bool = False,
+    ) -> None:
         self.program, self.key, self.run, self.step = program, key, run, step
+        self._beside_optimization = beside_optimization
+        # What can be read only once is the program's.
+        devset = devset if hasattr(type(devset), "__len__") else None
         self.devset_size = len(devset) if devset is not None else 0
         self.metric = metric_name(metric) or "score"
         self.meter, self.watch = Meter(), Stopwatch()
@@ -59,25 +72,29 @@ class Evaluation:
         """
         score = score_of(outputs)
         results = outputs.get("results") if isinstance(outputs, dspy.Prediction) else None
-        rows = self.rows.of(results or [])
+        # An evaluation that was broken off has those rows that had ended.
+        rows = self.rows.of(results) if results else self.rows.ended()
         if self.run is not None:
-            self._write(score, rows, results or [])
+            self._write(score, rows)
+            if score is None and exception is None:
+                self.run.tags({names.TAG_LEFT_OUT: f"the score, which is no number: {text(outputs)[:200]}"})
             # Those that ended before the run was there.
             self.run.traces(self.rows.unlinked)
             self._finish(outputs, exception)
         return score, rows
 
-    def _write(self, score: float | None, rows: Results, results: Any) -> None:
+    def _write(self, score: float | None, rows: Results) -> None:
         run = self.run
-        spent = figures(self.meter)
-        told = {names.METRIC_EVAL: score, _safe(self.metric): score, **spent}
         counts = {names.METRIC_ROWS: len(rows), names.METRIC_FAILURES: rows.failures} if rows else {}
+        whole = {} if self._beside_optimization else {names.METRIC_EVAL: score, **figures(self.meter)}
+        # The metric last: it may have the name of any of these.
+        told = {**counts, **whole, artifacts.safe_name(self.metric) or "score": score}
         # Where several share a run, each has a step and files of its own.
         shared = 0 if run.owned else self.step
-        run.metrics({name: value for name, value in {**told, **counts}.items() if value is not None}, step=shared)
+        run.metrics({name: value for name, value in told.items() if value is not None}, step=shared)
         if rows:
             run.text(
-                artifacts.table([_result_row(*result) for result in results]),
+                artifacts.table([_result_row(*result) for result in rows.results]),
                 _numbered(names.RESULT_TABLE_FILE, shared),
             )
             run.text(as_json(rows.as_plain()), _numbered(names.ROWS_FILE, shared))
@@ -85,7 +102,7 @@ class Evaluation:
     def _finish(self, outputs: Any, exception: BaseException | None) -> None:
         failed = exception is not None or outputs is None
         if exception is not None:
-            self.run.tags({names.TAG_ERROR: text(f"{type(exception).__name__}: {exception}")[:5000]})
+            self.run.tags({names.TAG_ERROR: f"{type(exception).__name__}: {text(exception)}"[:5000]})
         self.run.end(status_of(exception) if failed and exception is not None else FAILED if failed else FINISHED)
 
 
@@ -117,12 +134,6 @@ def score_of(outputs: Any) -> float | None:
 def _numbered(file: str, step: int) -> str:
     stem, dot, ending = file.rpartition(".")
     return f"{stem}_{step}{dot}{ending}" if step else file
-
-
-def _safe(name: str) -> str:
-    """A name that MLflow takes for a metric."""
-    kept = "".join(letter if letter.isalnum() or letter in "_-. /" else "_" for letter in name)
-    return kept[:200] or "score"
 
 
 def _result_row(example: Mapping[str, Any], prediction: Any, score: Any) -> dict[str, Any]:

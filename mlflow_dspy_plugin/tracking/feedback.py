@@ -7,7 +7,7 @@ from typing import Any
 from mlflow.entities import Assessment, AssessmentSource, Expectation, Feedback
 
 from mlflow_dspy_plugin.seams.optimizers import wrapped
-from mlflow_dspy_plugin.tracking.plain_values import plain, text
+from mlflow_dspy_plugin.tracking.plain_values import for_traces, number, plain, text
 
 _LONGEST_RATIONALE = 10_000
 
@@ -32,27 +32,33 @@ def assessments_of(name: str, score: Any, error: BaseException | None, expected:
         expected: The fields of the example that are no inputs.
     """
     source = AssessmentSource(source_type="CODE", source_id=name)
+    value = None if error is not None else value_of(score)
+    if error is None and value is None:
+        error = ValueError("The metric gave no score.")
     if error is not None:
         told: list[Assessment] = [Feedback(name=name, error=_error(error), source=source)]
     else:
-        told = [Feedback(name=name, value=value_of(score), rationale=feedback_of(score), source=source)]
+        told = [Feedback(name=name, value=value, rationale=feedback_of(score), source=source)]
     human = AssessmentSource(source_type="HUMAN", source_id="dataset")
-    return told + [Expectation(name=field, value=plain(value), source=human) for field, value in expected.items()]
+    fields = for_traces({field: value for field, value in expected.items() if value is not None})
+    return told + [Expectation(name=field, value=value, source=human) for field, value in fields.items()]
 
 
 def value_of(score: Any) -> Any:
     """A score as a plain value: a number, True or False, or a text."""
     inner = getattr(score, "score", None)
-    return plain(score if inner is None or callable(inner) else inner)
+    found = score if inner is None or callable(inner) else inner
+    # A number that is none has no place in a store.
+    return number(found) if isinstance(found, float) else plain(found)
 
 
 def feedback_of(score: Any) -> str | None:
     """The words that a metric gave beside its score."""
     words = getattr(score, "feedback", None)
-    return text(words)[:_LONGEST_RATIONALE] if isinstance(words, str) else None
+    return for_traces(words)[:_LONGEST_RATIONALE] if isinstance(words, str) else None
 
 
 def _error(error: BaseException) -> Exception:
-    told = text(str(error))
-    # MLflow writes the class and the message of it.
-    return error if isinstance(error, Exception) and told == str(error) else RuntimeError(told)
+    """An exception with the class, and what may be told of the message: MLflow writes both."""
+    told = for_traces(text(error))
+    return type(type(error).__name__, (Exception,), {})(told)

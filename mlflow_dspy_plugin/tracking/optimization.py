@@ -9,7 +9,7 @@ from typing import Any
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import attempt, never_raises, warn
 from mlflow_dspy_plugin.packaging.save import save_model
-from mlflow_dspy_plugin.recording.runs import Run
+from mlflow_dspy_plugin.recording.runs import NoRun, Run
 from mlflow_dspy_plugin.seams.optimizers import copy_of
 from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
@@ -17,11 +17,32 @@ from mlflow_dspy_plugin.tracking.meter import Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
 from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of
+from mlflow_dspy_plugin.tracking.rows import Results
 
 # The table and the record are written anew at most this often, and for a small part of the time.
-_SECONDS_BETWEEN, _PART_OF_TIME = 5.0, 0.02
+_SECONDS_BETWEEN, _PART_OF_TIME = 1.0, 0.02
 _KINDS = {"eval_minibatch": MINIBATCH}
 _LONGEST_TAG = 5_000
+
+
+class Budget:
+    """How many runs may be made below one, at all depths. Threads may share it.
+
+    Args:
+        runs: How many.
+        evaluations: Whether evaluations get some of them, and not only the optimizations inside.
+    """
+
+    def __init__(self, runs: int, evaluations: bool = True) -> None:
+        self.evaluations = evaluations
+        self._left, self._lock = runs, threading.Lock()
+
+    def take(self) -> bool:
+        """Take one of the runs, if any is left."""
+        with self._lock:
+            taken = self._left > 0
+            self._left -= taken
+            return taken
 
 
 class Optimization:
@@ -30,17 +51,19 @@ class Optimization:
     Args:
         record: What is known of it.
         run: Where it is written.
-        most_runs: How many of its evaluations get a run of their own.
+        budget: How many runs may be made below it.
         outer: The optimization that it is a part of.
     """
 
-    def __init__(self, record: Record, run: Run, most_runs: int, outer: "Optimization | None" = None) -> None:
-        self.record, self.run, self.outer = record, run, outer
+    def __init__(self, record: Record, run: Run, budget: Budget, outer: "Optimization | None" = None) -> None:
+        self.record, self.run, self.budget, self.outer = record, run, budget, outer
         self._lock = threading.Lock()
-        self._runs_left, self._steps = most_runs, {}
+        self._steps: dict[str, int] = {}
+        self._is_written = not isinstance(run, NoRun)
         self._best_program: Any = None
         self._most_rows = 0
-        self._written_at, self._pause = time.monotonic(), _SECONDS_BETWEEN
+        self._written_at, self._pause = 0.0, _SECONDS_BETWEEN
+        self._writing, self._timer, self._has_ended = threading.RLock(), None, False
 
     # -- the beginning ------------------------------------------------------------------------
 
@@ -57,6 +80,9 @@ class Optimization:
 
     def describe_examples(self, name: str, examples: Any) -> None:
         """Write a set of examples: as an input of the run, and as a table."""
+        if not hasattr(type(examples), "__len__"):
+            self.record.leave_out(f"{name}: it can be read only once, and the optimizer has to")
+            return
         rows = attempt(lambda: list(examples), lambda error: [])
         if not rows:
             self.record.leave_out(f"{name}: it is empty, or no list of examples")
@@ -68,18 +94,18 @@ class Optimization:
 
     # -- what is tried ------------------------------------------------------------------------
 
-    def takes_a_run(self) -> bool:
-        """Take one of the runs that may be made below this one, if any is left."""
-        with self._lock:
-            taken = self._runs_left > 0
-            self._runs_left -= taken
-            return taken
+    def run_inside(self, name: str) -> Run:
+        """The run of an optimization inside this one; none where there are enough."""
+        if self._is_written and self.budget.take():
+            return self.run.child(name, {})
+        return NoRun(self.run.recorder, self.run.experiment)
 
     def begin_evaluation(self, program: Any, metric: Any, devset: Any, key: str) -> Evaluation:
         """An evaluation of a candidate begins."""
         with self._lock:
             step = self._steps[key] = self._steps.get(key, -1) + 1
-        run = self.run.child(f"{key}_{step}", {}) if self.takes_a_run() else None
+        wanted = self._is_written and self.budget.evaluations
+        run = self.run.child(f"{key}_{step}", {}) if wanted and self.budget.take() else None
         evaluation = Evaluation(program, metric, devset, key, run, step=step)
         evaluation.describe()
         if self.record.metric is None and metric is not None:
@@ -92,7 +118,7 @@ class Optimization:
         """An evaluation of a candidate has ended."""
         score, rows = evaluation.end(outputs, exception)
         if exception is not None or outputs is None:
-            self.record.leave_out(f"{evaluation.key}: an evaluation raised {type(exception).__name__}")
+            self._failed(evaluation, rows, exception)
             return
         # A part of the examples, whatever the optimizer calls it.
         partial = evaluation.devset_size < self._most_rows
@@ -112,6 +138,23 @@ class Optimization:
         )
         points = [(evaluation.key, score, evaluation.step)] if score is not None else []
         self._scored(candidate, evaluation.program, rows.as_plain, points)
+
+    def _failed(self, evaluation: Evaluation, rows: Results, exception: BaseException | None) -> None:
+        """A candidate has no score, since its evaluation was broken off."""
+        self.record.add(
+            {
+                "seconds": round(evaluation.watch.seconds, 4),
+                "program": self.record.see(evaluation.program),
+                "kind": FULL,
+                "score": None,
+                "rows": len(rows),
+                "failures": rows.failures,
+                "usage": evaluation.meter.as_plain(),
+                "run": evaluation.run,
+                "why": f"its evaluation raised {type(exception).__name__}: {text(exception)}"[:_LONGEST_TAG],
+            }
+        )
+        self._write_sometimes()
 
     def add_candidate(self, tried: Any, **known: Any) -> Candidate:
         """Note a candidate that was scored by other means than `dspy.Evaluate`."""
@@ -150,15 +193,29 @@ class Optimization:
     # -- writing ------------------------------------------------------------------------------
 
     def _write_sometimes(self) -> None:
+        """Write the record as soon as that is due: whoever is killed leaves what was known a moment before."""
         with self._lock:
-            if time.monotonic() - self._written_at < self._pause:
+            if not self._is_written or self._timer is not None:
                 return
+            wait = self._written_at + self._pause - time.monotonic()
+            if wait > 0:
+                self._timer = threading.Timer(wait, self._write_due)
+                self._timer.daemon = True
+                self._timer.start()
+                return
+        self._write_due()
+
+    def _write_due(self) -> None:
+        with self._writing:
+            self._timer = None
+            if self._has_ended:
+                return
+            watch = Stopwatch()
+            self._write()
             self._written_at = time.monotonic()
-        watch = Stopwatch()
-        self._write()
-        # What waits for a store would else fill the disk with what is out of date.
-        longer = 0.0 if self.run.recorder.is_quick else 2 * self._pause
-        self._pause = max(_SECONDS_BETWEEN, watch.seconds / _PART_OF_TIME, longer)
+            # What waits for a store would else fill the disk with what is out of date.
+            longer = 0.0 if self.run.recorder.is_quick else 2 * self._pause
+            self._pause = max(_SECONDS_BETWEEN, watch.seconds / _PART_OF_TIME, longer)
 
     @never_raises
     def _write(self) -> None:
@@ -172,8 +229,12 @@ class Optimization:
     def end(self, best: Any, status: str, exception: BaseException | None) -> None:
         """The optimization has ended; `best` is what it returned."""
         error = None if exception is None else f"{type(exception).__name__}: {text(exception)}"
+        with self._writing:
+            # What a timer would write now is out of date.
+            self._has_ended = True
         try:
-            self._conclude(best if best is not None else self._best_program, status, error)
+            if self._is_written:
+                self._conclude(best if best is not None else self._best_program, status, error)
         finally:
             self._best_program = None
             self.run.end(status)

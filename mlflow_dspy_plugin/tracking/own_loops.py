@@ -13,7 +13,7 @@ from mlflow_dspy_plugin.tracking import artifacts
 from mlflow_dspy_plugin.tracking.compile import MOST_RUNS, OPTIMIZATION, entered, hand_down, run_for
 from mlflow_dspy_plugin.tracking.evaluation import score_of, status_of
 from mlflow_dspy_plugin.tracking.feedback import metric_name
-from mlflow_dspy_plugin.tracking.optimization import Optimization
+from mlflow_dspy_plugin.tracking.optimization import Budget, Optimization
 from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, TRAIN, Record
 
 _KINDS = (FULL, MINIBATCH, TRAIN)
@@ -28,6 +28,9 @@ class OwnLoop:
 
     def __init__(self, optimization: Optimization) -> None:
         self._optimization = optimization
+        self._has_ended = False
+        # The candidates that were told by `log_candidate`.
+        self._told: set[int] = set()
         self.best: dspy.Module | None = None
 
     @property
@@ -53,7 +56,8 @@ class OwnLoop:
 
         Args:
             program: The program, as it was scored.
-            score: Its score: a number, or what `dspy.Evaluate` returned.
+            score: Its score: a number on the scale of `dspy.Evaluate`, which is percent for most metrics, or what
+                that returned.
             kind: `"full"`, `"minibatch"` or `"train"`: on what it was scored.
             rows: On how many examples.
             parents: The numbers of the candidates that it was made from.
@@ -64,31 +68,48 @@ class OwnLoop:
             Its number, for `parents` of others.
 
         Raises:
-            TrackingError: If the program is none, the kind is unknown, or a parent was not recorded.
+            TrackingError: If the search has ended, the program is none, an argument is not of its type, the kind is
+                unknown, or a parent was not recorded.
         """
+        if self._has_ended:
+            raise TrackingError("log_candidate was called after the search had ended. Call it in the `with` block.")
         record = self._optimization.record
-        _check(program, kind, parents, len(record.candidates))
+        _check(program, kind, rows, parents, accepted, len(record.candidates))
         status = {None: "scored", True: "accepted", False: "rejected"}[accepted]
         said = {"parents": list(parents), "status": status, "why": why}
         known = record.last_of(record.see(program))
-        if known is not None and known.run is not None and known.score == score_of(score) and known.why is None:
+        if known is not None and known.number not in self._told and known.score == score_of(score):
             vars(known).update(said)
-            return known.number
-        found = {"kind": kind, "score": score_of(score), "rows": rows, **said}
-        return self._optimization.add_candidate(program, **found).number
+            if kind != FULL:
+                record.set_kind(known, kind)
+        else:
+            found = {"kind": kind, "score": score_of(score), "rows": rows, **said}
+            known = self._optimization.add_candidate(program, **found)
+        self._told.add(known.number)
+        return known.number
+
+    def end(self) -> None:
+        """Take no more candidates."""
+        self._has_ended = True
 
     def note(self, kind: str, **facts: Any) -> None:
         """Keep what else is worth telling, such as a proposal; it stands in the report in order of time."""
         self._optimization.record.note(kind, facts)
 
 
-def _check(program: Any, kind: str, parents: Sequence[int], candidates: int) -> None:
+def _check(program: Any, kind: str, rows: Any, parents: Any, accepted: Any, candidates: int) -> None:
     if not isinstance(program, dspy.Module):
         raise TrackingError(
             f"log_candidate got {type(program).__name__} as program. Give the dspy.Module that was scored."
         )
     if kind not in _KINDS:
         raise TrackingError(f"log_candidate got kind={kind!r}. Give one of {', '.join(map(repr, _KINDS))}.")
+    if not isinstance(rows, int) or rows < 0:
+        raise TrackingError(f"log_candidate got rows={rows!r}. Give the number of examples it was scored on.")
+    if accepted not in (None, True, False):
+        raise TrackingError(f"log_candidate got accepted={accepted!r}. Give True, False, or None if it is undecided.")
+    if not isinstance(parents, (list, tuple, set)):
+        raise TrackingError(f"log_candidate got parents={parents!r}. Give a list of numbers of candidates.")
     unknown = [number for number in parents if number not in range(candidates)]
     if unknown:
         raise TrackingError(
@@ -129,7 +150,8 @@ def track_optimization(
     """
     outer = handed_down_seam.inherited(OPTIMIZATION)
     record = Record(name, dict(parameters or {}), program, metric_name(metric))
-    optimization = Optimization(record, run_for(name, outer), max_candidate_runs, outer)
+    budget = Budget(max_candidate_runs) if outer is None else outer.budget
+    optimization = Optimization(record, run_for(name, outer), budget, outer)
     handed = hand_down(optimization, program)
     run_id = entered(optimization.run, outer)
     optimization.describe(program, artifacts.lm_parameters())
@@ -143,6 +165,7 @@ def track_optimization(
         raised = error
         raise
     finally:
+        loop.end()
         handed_down_seam.take_back(handed)
         if run_id is not None:
             active_run.leave_run(run_id)

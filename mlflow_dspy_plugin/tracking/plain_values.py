@@ -1,63 +1,84 @@
-"""What is said of the user's objects: plain JSON without secrets, whatever they are."""
+"""What is said of the user's objects in runs: plain JSON without secrets, whatever they are."""
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-import dspy
-
 from mlflow_dspy_plugin.boundary import attempt
-from mlflow_dspy_plugin.redaction import REDACTED, is_secret_name, redact_text
+from mlflow_dspy_plugin.redaction import environment_secrets
+from mlflow_dspy_plugin.tracing.content import Content, TraceContent
+from mlflow_dspy_plugin.tracing.known_secrets import keys_of
+from mlflow_dspy_plugin.tracing.outline import outlined
+from mlflow_dspy_plugin.tracing.values import Bytes, Reading
 
-_DEEPEST = 12
 _LONGEST_TEXT = 200_000
+# What the user wants out of sight, and the secrets that were met.
+_words: TraceContent = Content().of_trace()
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def use_words_of(content: Content) -> Callable[[], None]:
+    """Have runs say no more than traces may say in texts; they hold content in any case.
+
+    Returns:
+        What undoes it.
+    """
+    _use(content)
+    return lambda: _use(Content())
+
+
+def _use(content: Content) -> None:
+    global _words
+    _words = content.of_trace()
+
+
+def learn_secrets_of(client: Any) -> None:
+    """Know the keys of a language model, wherever a text repeats them."""
+    _words.learn(keys_of(client))
+
+
+def learn_secrets_of_environment() -> None:
+    """Know the secrets of the environment, wherever a text repeats them."""
+    _words.learn(environment_secrets())
+
+
+def plain(value: Any) -> Any:
     """A value as plain JSON; what cannot be read is a placeholder."""
-    return attempt(lambda: _plain(value, depth), lambda error: f"<unreadable: {type(error).__name__}>")
+    return attempt(lambda: _plain(value), lambda error: f"<unreadable: {type(error).__name__}>")
 
 
-def _plain(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, (int, float)):
-        return _number(value)
-    if isinstance(value, str):
-        return text(value)
-    if depth > _DEEPEST:
-        return "..."
-    if isinstance(value, dspy.Example):
-        value = dict(value.items())
-    if isinstance(value, Mapping):
-        return {str(key): _named(str(key), each, depth) for key, each in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(each, depth + 1) for each in value]
-    if callable(item := getattr(value, "item", None)) and getattr(value, "shape", None) == ():
-        # A number of numpy's.
-        return plain(item(), depth + 1)
-    if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
-        return plain(dump(mode="json"), depth + 1)
-    return text(str(value))
+def _plain(value: Any) -> Any:
+    reading = Reading()
+    data = reading.read(value)
+    if reading.secrets:
+        _words.learn({"secret": reading.secrets})
+    return _told(data)
 
 
-def _named(name: str, value: Any, depth: int) -> Any:
-    return REDACTED if is_secret_name(name) and value is not None else plain(value, depth + 1)
+def _told(data: Any) -> Any:
+    if isinstance(data, str):
+        return text(data)
+    if isinstance(data, dict):
+        return {text(name): _told(each) for name, each in data.items()}
+    if isinstance(data, list):
+        return [_told(each) for each in data]
+    return f"<{len(data.data):,} bytes>" if isinstance(data, Bytes) else data
 
 
-def _number(value: float) -> Any:
-    if isinstance(value, int):
-        return int(value)
-    return float(value) if math.isfinite(value) else None
-
-
-def text(value: str) -> str:
+def text(value: Any) -> str:
     """A text without secrets, that can be stored."""
-    value = str(value)
-    if len(value) > _LONGEST_TEXT:
-        value = f"{value[:_LONGEST_TEXT]} ... [{len(value) - _LONGEST_TEXT:,} more]"
-    return redact_text(value).encode("utf-8", "backslashreplace").decode()
+    told = attempt(lambda: str(value), lambda error: f"<unreadable: {type(error).__name__}>")
+    if len(told) > _LONGEST_TEXT:
+        # A half of a key is not known for one.
+        kept = told[:_LONGEST_TEXT].rsplit(None, 1)[0]
+        told = f"{kept} ... [{len(told) - len(kept):,} more]"
+    return _words.cleaned(told)
+
+
+def for_traces(value: Any) -> Any:
+    """A value as plain JSON, as far as the user wants traces to hold content."""
+    told = plain(value)
+    return told if _words.captures else outlined(told)
 
 
 def number(value: Any) -> float | None:

@@ -5,9 +5,11 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.boundary import attempt, never_raises
+from mlflow_dspy_plugin.programs.by_identity import ByIdentity
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams.dspy import Watcher
 from mlflow_dspy_plugin.tracking.meter import METERS, ROLE, TASK, Counting
+from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of
 
 # Under these names code inherits which program is evaluated, and what the one that is improved looks like.
 PROGRAM, STUDENT = "program", "student"
@@ -29,6 +31,7 @@ class Roles(Watcher):
     def __init__(self) -> None:
         self._handed: dict[str, Any] = {}
         self._counting = Counting()
+        self._known: ByIdentity[bool] = ByIdentity()
 
     def listens(self) -> bool:
         return bool(handed_down.inherited(METERS))
@@ -37,7 +40,7 @@ class Roles(Watcher):
     def on_module_start(self, call_id: str, instance: Any, inputs: Any) -> None:
         # dspy 3.0 to 3.3 take a language model that is no `dspy.LM` for a module.
         if isinstance(instance, dspy.BaseLM):
-            self._counting.begin(call_id)
+            self._begin(call_id, instance)
         elif handed_down.inherited(ROLE) != TASK and self._is_the_program(instance):
             self._handed[call_id] = handed_down.hand_down(**{ROLE: TASK})
 
@@ -49,7 +52,7 @@ class Roles(Watcher):
 
     @never_raises
     def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None:
-        self._counting.begin(call_id)
+        self._begin(call_id, instance)
 
     @never_raises
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
@@ -59,6 +62,13 @@ class Roles(Watcher):
     def on_lm_result(self, result: Any) -> None:
         """Count an answer."""
         self._counting.answered(result)
+
+    def _begin(self, call_id: str, lm: Any) -> None:
+        self._counting.begin(call_id)
+        if self._known.get(lm) is None:
+            # Errors of its provider may repeat its key.
+            self._known.set(lm, True)
+            learn_secrets_of(lm)
 
     def _is_the_program(self, instance: Any) -> bool:
         program = handed_down.inherited(PROGRAM)

@@ -27,6 +27,9 @@ _ID_CHARACTERS = 16
 class _Seen:
     """What was seen of a row while it ran."""
 
+    example: Any = None
+    prediction: Any = None
+    score: Any = None
     error: str | None = None
     seconds: float = 0.0
     tokens: int = 0
@@ -60,9 +63,11 @@ class Rows:
             **{METERS: (*(handed_down.inherited(METERS) or ()), meter), ROLE: METRIC, HOLD: hold, EVALUATION: None}
         )
         score = raised = None
+        seen.example = example
         try:
             returned = function(example)
-            score = _score_in(returned)
+            seen.prediction, seen.score = _result_in(returned)
+            score = seen.score
             return returned
         except BaseException as error:
             raised = error
@@ -102,24 +107,31 @@ class Rows:
             waiting = (self._seen.get(id(example)) for example, _, _ in results)
             return Results(results, [each.popleft() if each else _Seen() for each in waiting])
 
+    def ended(self) -> "Results":
+        """The rows that have ended, in that order, where `Evaluate` returned none."""
+        with self._lock:
+            seen = [each for rows in self._seen.values() for each in rows]
+        return Results([(each.example, each.prediction, each.score) for each in seen], seen)
+
 
 class Results:
     """The rows of an evaluation that has ended.
 
     Attributes:
+        results: Example, prediction and score of each.
         failures: How many of them raised.
     """
 
     def __init__(self, results: Sequence[tuple[Any, Any, Any]], seen: Sequence[_Seen]) -> None:
-        self._results, self._rows_seen = results, seen
+        self.results, self._rows_seen = results, seen
         self.failures = sum(each.error is not None for each in seen)
 
     def __len__(self) -> int:
-        return len(self._results)
+        return len(self.results)
 
     def as_plain(self) -> list[dict[str, Any]]:
         """As in the record; of most candidates nobody asks."""
-        return [self._row(*result, seen) for result, seen in zip(self._results, self._rows_seen, strict=True)]
+        return [self._row(*result, seen) for result, seen in zip(self.results, self._rows_seen, strict=True)]
 
     @staticmethod
     def _row(example: Any, prediction: Any, score: Any, seen: _Seen) -> dict[str, Any]:
@@ -163,6 +175,6 @@ def _prediction(prediction: Any) -> Any:
     return dict(prediction.items()) if isinstance(prediction, dspy.Example) else prediction
 
 
-def _score_in(returned: Any) -> Any:
-    """The score in what a row of `Evaluate` returns: (prediction, score)."""
-    return returned[1] if isinstance(returned, tuple) and len(returned) == 2 else None
+def _result_in(returned: Any) -> tuple[Any, Any]:
+    """The prediction and the score in what a row of `Evaluate` returns."""
+    return returned if isinstance(returned, tuple) and len(returned) == 2 else (None, None)

@@ -27,7 +27,7 @@ FLOORS = {
     "recording": GROUND | {"delivery"},
     "usage": {"seams"},
     "tracing": GROUND | {"programs", "delivery", "usage"},
-    "tracking": GROUND | {"programs", "delivery", "recording", "usage", "packaging"},
+    "tracking": GROUND | {"programs", "delivery", "recording", "usage", "packaging", "tracing"},
     "serving": GROUND | {"packaging", "programs"},
     "switch": GROUND | {"delivery", "recording", "tracing", "tracking"},
     "quickstart": GROUND,
