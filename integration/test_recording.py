@@ -187,6 +187,10 @@ def test_kill_9_leaves_the_steps_on_the_server_and_the_rest_to_the_next_process(
     assert place.steps() in (list(range(candidates)), list(range(candidates + 1)))
     assert place.steps("llm_calls") == place.steps()
     assert len(place.walks()) == len(place.walks("later-0")) == 1
+    [killed] = place.walks()
+    assert killed.info.status == "KILLED"
+    # The table is at most a second behind.
+    assert len(place.load(killed, "candidates.json")["data"]) >= 3
 
 
 def test_a_server_that_is_down_from_the_start_changes_nothing_and_gets_all_from_the_next_process(place):

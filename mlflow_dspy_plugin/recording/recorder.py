@@ -235,7 +235,8 @@ class Recorder:
         if b"" in lines:
             self._notices.tell_once("deleted", "%s was deleted; what it said of runs is lost.", segment.path)
         # Who died has not noted what it had done.
-        return _Batch(segment, lines, deque(planned(lines)), again=segment.owner != self._journal.name)
+        again = segment.owner != self._journal.name
+        return _Batch(segment, lines, deque(planned(lines, by_the_dead=again)), again=again)
 
     def _do_all(self, batch: _Batch) -> bool:
         """Do what is left of a batch, until the store does not take it; whether it is done."""

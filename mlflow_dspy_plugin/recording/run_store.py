@@ -198,6 +198,11 @@ def existing(run_id: str) -> str:
     return f"{_ID}{run_id}"
 
 
+def is_made_here(key: str) -> bool:
+    """Whether it is the key of a run that this package has made, and has to end."""
+    return not key.startswith(_ID)
+
+
 def _milliseconds(operation: Operation) -> int:
     return int(operation["at"] * _MILLISECONDS)
 

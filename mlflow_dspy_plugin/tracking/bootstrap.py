@@ -7,6 +7,8 @@ import numpy as np
 
 # Cells that are drawn at once: enough to be quick, few enough for any memory.
 _AT_ONCE = 2_000_000
+# Resamples of fewer examples are so alike that an interval of them says nothing.
+FEWEST = 10
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Difference:
         score_a: The first's score, in percent as DSPy gives it.
         score_b: The second's.
         difference: In points: score_b - score_a.
-        interval: Where the difference is in 95% of the resamples.
+        interval: Where the difference is in 95% of the resamples; None of fewer than `FEWEST` examples.
         resamples: How many there were.
     """
 
@@ -43,8 +45,10 @@ def paired_difference(a: Sequence[float], b: Sequence[float], *, resamples: int,
         return Difference(0, None, None, None, None, 0)
     percent_a, percent_b = (100 * np.asarray(each, dtype=float) for each in (a, b))
     changes = percent_b - percent_a
-    low, high = np.quantile(_means(changes, resamples, seed), [0.025, 0.975])
     means = (float(each.mean()) for each in (percent_a, percent_b, changes))
+    if len(a) < FEWEST:
+        return Difference(len(a), *means, None, 0)
+    low, high = np.quantile(_means(changes, resamples, seed), [0.025, 0.975])
     return Difference(len(a), *means, (float(low), float(high)), resamples)
 
 

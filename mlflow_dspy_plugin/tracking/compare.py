@@ -36,7 +36,7 @@ class Comparison:
         score_a: The first's score.
         score_b: The second's.
         difference: By how many points the second is better.
-        interval: The 95% interval of the difference, of a paired bootstrap.
+        interval: The 95% interval of the difference, of a paired bootstrap; None of fewer than ten examples.
         resamples: How many resamples that took.
         won: Examples that score higher in the second.
         lost: Examples that score lower in the second.
@@ -99,7 +99,8 @@ def compare(
     """Compare two runs example by example.
 
     Args:
-        run_a: The id of a run or the run: of an evaluation, or of a compile, whose best candidate is meant then.
+        run_a: The id of a run or the run: of an evaluation (the last, where it has several), or of a compile, whose
+            best candidate is meant then.
         run_b: The run to compare it with; what it has better is won.
         tracking_uri: The store of the runs, where that is not the current one.
         resamples: How many resamples the interval is made of.

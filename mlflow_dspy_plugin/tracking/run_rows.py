@@ -1,8 +1,9 @@
 """The rows of a run's evaluation, out of whichever of its artifacts has them."""
 
 import json
+import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from mlflow_dspy_plugin.errors import ComparisonError
+from mlflow_dspy_plugin.names import OPTIMIZATION_FILE, RESULT_TABLE_FILE, ROWS_FILE
 from mlflow_dspy_plugin.tracking.pairs import Row, digest_of
 
 # What stores say of an id that no run has, or that none can have.
@@ -53,15 +55,23 @@ def rows_of(run: str | Run, client: MlflowClient) -> RunRows:
     found = _run(run, client)
     run_id, name = found.info.run_id, found.info.run_name or found.info.run_id
     present = {file.path for file in client.list_artifacts(run_id)}
-    for file, read in _READERS.items():
-        rows = _read(run_id, file, read, client) if file in present else ()
+    for kind, read in _READERS.items():
+        file = _last_of(kind, present)
+        rows = _read(run_id, file, read, client) if file is not None else ()
         if rows:
-            return RunRows(run_id, name, rows, file, by_fields=file == "result_table.json")
+            return RunRows(run_id, name, rows, file, by_fields=kind == RESULT_TABLE_FILE)
     raise ComparisonError(
         f"The run {run_id} ({name}) has no rows to compare: none of {', '.join(_READERS)} is there with rows in it; it "
         f"has {', '.join(sorted(present)) or 'no artifacts'}. Give the run of a dspy.Evaluate, or of a compile whose "
         "best candidate was fully evaluated, recorded with mlflow.dspy.autolog(log_evals=True, log_compiles=True)."
     )
+
+
+def _last_of(kind: str, present: Collection[str]) -> str | None:
+    """The file of a kind that is there; of several evaluations in one run that of the last."""
+    stem, _, ending = kind.partition(".")
+    numbers = {file: re.fullmatch(rf"{stem}(?:_(\d+))?\.{ending}", file) for file in present}
+    return max((file for file in present if numbers[file]), key=lambda file: int(numbers[file][1] or 0), default=None)
 
 
 def _run(run: Any, client: MlflowClient) -> Run:
@@ -124,7 +134,7 @@ def _id_by_fields(row: Row) -> str:
 
 # The artifacts that hold rows, the fullest first.
 _READERS: dict[str, Callable[[Any], Iterable[Row]]] = {
-    "rows.json": _evaluated,
-    "optimization.json": _compiled,
-    "result_table.json": _tabled,
+    ROWS_FILE: _evaluated,
+    OPTIMIZATION_FILE: _compiled,
+    RESULT_TABLE_FILE: _tabled,
 }

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mlflow_dspy_plugin.recording.plan import planned
+from mlflow_dspy_plugin.recording.run_store import existing
 
 
 def line(do, run="a", **values):
@@ -62,3 +63,12 @@ def test_of_a_text_that_was_written_anew_the_last_is_left():
 )
 def test_what_is_no_operation_is_left_out(foreign):
     assert kinds(planned([line("begin"), foreign, line("end")])) == [("begin", "a"), ("end", "a")]
+
+
+def test_the_runs_of_who_was_killed_are_ended():
+    there_before = f"{existing('1f')}"
+    lines = [line("begin"), line("begin", "b"), line("text", there_before, file="f", text="t"), line("end", "b")]
+    plan = planned(lines, by_the_dead=True)
+    assert kinds(plan)[-2:] == [("end", "b"), ("end", "a")]
+    assert plan[-1]["status"] == "KILLED"
+    assert ("end", there_before) not in kinds(plan)

@@ -226,3 +226,18 @@ def test_a_damaged_artifact_is_named(log, stem, written):
 def test_resamples_is_a_whole_number(resamples):
     with pytest.raises(ComparisonError, match="resamples is .* Give a whole number of at least 1"):
         compare("a", "b", resamples=resamples)
+
+
+@pytest.mark.parametrize("examples", [1, 9])
+def test_a_few_examples_are_said_to_be_too_few(examples, log):
+    wrong, right = ([row(number, good) for number in range(examples)] for good in (False, True))
+    found = compare(log(rows=wrong), log(rows=right))
+    assert (found.difference, found.interval) == (100.0, None)
+    assert f"on {examples} examples, too few to tell" in str(found)
+    assert "An interval takes at least 10 examples" in Page(found.page()).text
+
+
+def test_of_several_evaluations_in_one_run_the_last_is_compared(log):
+    first, last = rows(16, first=47), rows(28)
+    found = compare(log(rows=first), log(rows=first, rows_1=first, rows_10=last))
+    assert found.difference == pytest.approx(24.0)

@@ -82,6 +82,9 @@ def test_an_error_leaves_unchanged_and_what_was_known_is_kept(runs):
 WRONG = {
     "no program": (("text", 1), {}, "got str as program. Give the dspy.Module"),
     "a kind": ((program(), 1), {"kind": "half"}, "got kind='half'. Give one of 'full', 'minibatch', 'train'"),
+    "rows": ((program(), 1), {"rows": "x"}, "got rows='x'"),
+    "accepted": ((program(), 1), {"accepted": "yes"}, "got accepted='yes'"),
+    "parents": ((program(), 1), {"parents": 5}, "got parents=5"),
     "a parent": ((program(), 1), {"parents": [7]}, r"got parents \[7\], of which there is no candidate yet"),
 }
 
@@ -99,3 +102,39 @@ def test_a_score_that_is_none_is_no_best(score, runs):
     [run] = runs()
     record = run.load("optimization.json")
     assert (record["best"], record["candidates"][0]["score"]) == (None, None)
+
+
+def test_what_is_said_of_an_evaluation_without_a_run_is_said_of_the_same_candidate(runs):
+    mlflow.dspy.autolog(log_traces=False, log_evals=True)
+    evaluate = dspy.Evaluate(devset=DEVSET, metric=right)
+    with mlflow.dspy.track_optimization("by hand", metric=right, max_candidate_runs=1) as opt:
+        for number in range(3):
+            candidate = program(f"Answer {number}.")
+            assert opt.log_candidate(candidate, evaluate(candidate), why=str(number)) == number
+    record = next(run for run in runs() if run.parent is None).load("optimization.json")
+    assert [(each["why"], each["rows"]) for each in record["candidates"]] == [("0", 4), ("1", 4), ("2", 4)]
+
+
+def test_the_same_program_may_be_scored_again(runs):
+    with mlflow.dspy.track_optimization("by hand") as opt:
+        assert [opt.log_candidate(program(), 40.0) for _ in range(2)] == [0, 1]
+
+
+def test_a_candidate_after_the_end_is_refused(runs):
+    with mlflow.dspy.track_optimization("by hand") as opt:
+        opt.log_candidate(program(), 40.0)
+    with pytest.raises(TrackingError, match="after the search had ended"):
+        opt.log_candidate(program(), 99.0)
+    assert runs()[0].metrics["best_score"] == 40.0
+
+
+def test_a_parameter_of_any_name_is_kept(runs):
+    with mlflow.dspy.track_optimization("by hand", parameters={"lr/": 1, "../k": 2, "p": 3}) as opt:
+        opt.log_candidate(program(), 40.0)
+    [run] = runs()
+    assert {name: run.params[name] for name in ("lr", "k", "p", "optimizer")} == {
+        "lr": "1",
+        "k": "2",
+        "p": "3",
+        "optimizer": "by hand",
+    }

@@ -1,6 +1,6 @@
 """The page of two runs side by side: the difference, how sure it is, and the examples that changed side."""
 
-from mlflow_dspy_plugin.tracking.bootstrap import Difference
+from mlflow_dspy_plugin.tracking.bootstrap import FEWEST, Difference
 from mlflow_dspy_plugin.tracking.pairs import Pairs
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.examples import sides
@@ -36,6 +36,9 @@ def verdict(names: tuple[str, str], difference: Difference) -> str:
     """Which run is better, or that nobody can tell, in one sentence."""
     if difference.difference is None:
         return f"{names[0]} and {names[1]} have no example that both have scored"
+    if difference.interval is None:
+        ahead = wording.points(difference.difference)
+        return f"{names[1]} scores {ahead} beside {names[0]} on {difference.examples} examples, too few to tell"
     low, high = difference.interval
     if low <= 0 <= high:
         return f"No sure difference between {names[0]} and {names[1]}"
@@ -70,8 +73,10 @@ def _kind(difference: Difference) -> str:
 
 
 def _reading(difference: Difference) -> Html:
-    if difference.interval is None:
+    if difference.difference is None:
         return layout.remark("No example has a score in both runs, so there is no difference to show.")
+    if difference.interval is None:
+        return layout.remark(f"An interval takes at least {FEWEST} examples that both runs have scored.")
     low, high = difference.interval
     sure = (
         "does not hold zero: chance alone hardly explains it" if low > 0 or high < 0 else "holds zero: it may be chance"
