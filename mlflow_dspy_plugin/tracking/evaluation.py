@@ -28,7 +28,12 @@ class Evaluation:
         key: The name of its score in the run of an optimization: `eval`, `eval_full`, `eval_minibatch`.
         run: Where it is written; None where it is only a row of a table.
         step: How many evaluations there were before, in the same run or under the same name.
+
+    Attributes:
+        scope: Of a candidate, what `Scope.of` says of the examples.
     """
+
+    scope: str | None = None
 
     def __init__(self, program: Any, metric: Any, devset: Any, key: str, run: Run | None, step: int) -> None:
         self.program, self.key, self.run, self.step = program, key, run, step

@@ -15,12 +15,14 @@ from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
 from mlflow_dspy_plugin.tracking.meter import Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
-from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, Candidate, Record
+from mlflow_dspy_plugin.tracking.record import MINIBATCH, Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of
+from mlflow_dspy_plugin.tracking.scope import Scope
 
 # The table and the record are written anew at most this often, and for a small part of the time.
 _SECONDS_BETWEEN, _PART_OF_TIME = 5.0, 0.02
-_KINDS = {"eval_minibatch": MINIBATCH}
+# What optimizers of DSPy call an evaluation on a part of the examples.
+_MINIBATCH_KEY = "eval_minibatch"
 _LONGEST_TAG = 5_000
 
 
@@ -39,7 +41,7 @@ class Optimization:
         self._lock = threading.Lock()
         self._runs_left, self._steps = most_runs, {}
         self._best_program: Any = None
-        self._most_rows = 0
+        self._scope = Scope(record)
         self._written_at, self._pause = time.monotonic(), _SECONDS_BETWEEN
 
     # -- the beginning ------------------------------------------------------------------------
@@ -81,6 +83,7 @@ class Optimization:
             step = self._steps[key] = self._steps.get(key, -1) + 1
         run = self.run.child(f"{key}_{step}", {}) if self.takes_a_run() else None
         evaluation = Evaluation(program, metric, devset, key, run, step=step)
+        evaluation.scope = self._scope.of(devset)
         evaluation.describe()
         if self.record.metric is None and metric is not None:
             # The optimizer keeps it to itself.
@@ -94,22 +97,17 @@ class Optimization:
         if exception is not None or outputs is None:
             self.record.leave_out(f"{evaluation.key}: an evaluation raised {type(exception).__name__}")
             return
-        # A part of the examples, whatever the optimizer calls it.
-        partial = evaluation.devset_size < self._most_rows
-        self._most_rows = max(self._most_rows, evaluation.devset_size)
-        kind = MINIBATCH if partial else _KINDS.get(evaluation.key, FULL)
-        candidate = self.record.add(
-            {
-                "seconds": round(evaluation.watch.seconds, 4),
-                "program": self.record.see(evaluation.program),
-                "kind": kind,
-                "score": score,
-                "rows": len(rows) or evaluation.devset_size,
-                "failures": rows.failures,
-                "usage": evaluation.meter.as_plain(),
-                "run": evaluation.run,
-            }
-        )
+        told = {
+            "seconds": round(evaluation.watch.seconds, 4),
+            "program": self.record.see(evaluation.program),
+            "score": score,
+            "rows": len(rows) or evaluation.devset_size,
+            "failures": rows.failures,
+            "usage": evaluation.meter.as_plain(),
+            "run": evaluation.run,
+        }
+        is_part = evaluation.key == _MINIBATCH_KEY
+        candidate = self._scope.add(told, evaluation.scope, evaluation.devset_size, is_part)
         points = [(evaluation.key, score, evaluation.step)] if score is not None else []
         self._scored(candidate, evaluation.program, rows.as_plain, points)
 

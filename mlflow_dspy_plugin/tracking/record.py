@@ -13,6 +13,8 @@ from mlflow_dspy_plugin.tracking.programs_seen import digest_of, picture_of
 FORMAT = 1
 # Evaluations whose `kind` says how far their score is to be trusted.
 FULL, MINIBATCH, TRAIN = "full", "minibatch", "train"
+# A score is no match for one on examples that count more.
+_RANKS = {MINIBATCH: 0, TRAIN: 1, FULL: 2}
 # Of what an optimizer alone can tell, the newest are kept.
 _MOST_NOTES = 5_000
 _MOST_LEFT_OUT = 100
@@ -153,9 +155,7 @@ class Record:
         if candidate.score is None:
             return
         best = self._best
-        # A score on a few rows is no match for one on all of them.
-        better = best is None or (candidate.kind != MINIBATCH, candidate.score) > (best.kind != MINIBATCH, best.score)
-        if better and not (best is not None and best.kind != MINIBATCH and candidate.kind == MINIBATCH):
+        if best is None or (_RANKS[candidate.kind], candidate.score) > (_RANKS[best.kind], best.score):
             self._best, candidate.is_best_so_far = candidate, True
 
     def name(self, key: Any, candidate: Candidate) -> None:
