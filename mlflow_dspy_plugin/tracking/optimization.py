@@ -15,7 +15,7 @@ from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
 from mlflow_dspy_plugin.tracking.meter import Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
-from mlflow_dspy_plugin.tracking.record import MINIBATCH, Candidate, Record
+from mlflow_dspy_plugin.tracking.record import Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of
 from mlflow_dspy_plugin.tracking.scope import Scope
 
@@ -132,18 +132,10 @@ class Optimization:
             told[names.METRIC_BEST_SCORE] = record.best.score
         steps = [(name, value, candidate.number) for name, value in told.items() if value is not None]
         self.run.points([*points, *steps])
-        if candidate.kind != MINIBATCH and (candidate.is_best_so_far or not record.rows["before"]):
-            self._keep_rows(candidate, rows())
+        record.offer_rows(candidate, rows)
         if candidate.is_best_so_far and program is not None:
             self._best_program = attempt(lambda: copy_of(program), lambda error: None)
         self._write_sometimes()
-
-    def _keep_rows(self, candidate: Candidate, rows: list[dict[str, Any]]) -> None:
-        """Keep the rows of the first candidate and of the best, for examples won and lost."""
-        kept = self.record.rows
-        kept["before"] = kept["before"] or rows
-        if candidate.is_best_so_far and rows:
-            kept["best"] = rows
 
     # -- writing ------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,10 +76,11 @@ class Record:
         self.candidates: list[Candidate] = []
         self.programs: dict[str, Any] = {}
         self.notes: list[dict[str, Any]] = []
-        self.rows: dict[str, list[Any]] = {"before": [], "best": []}
         self.left_out: list[str] = []
         self.before = self.see(program)
         self._best: Candidate | None = None
+        # Rows of the program before and of the best, with the candidate that they are of.
+        self._rows: dict[str, tuple[Candidate, list[Any]]] = {}
         # What the optimizer calls its candidates, and what was noted of those that are still to be scored.
         self._keys: dict[Any, int] = {}
         self._waiting: dict[Any, list[dict[str, Any]]] = {}
@@ -96,11 +97,15 @@ class Record:
 
     @property
     def baseline(self) -> float | None:
-        """The score of the program before, or else of the first candidate that was scored on all rows."""
+        """The score of the program before, on the same examples as the best; None where it was not scored on them."""
         with self._lock:
-            full = [each for each in self.candidates if each.kind != MINIBATCH and each.score is not None]
-            own = [each for each in full if each.program == self.before]
-        return (own or full)[0].score if full else None
+            if self._best is None or self._best.kind == MINIBATCH:
+                return None
+            own = (each for each in self.candidates if self._is_before(each) and each.kind == self._best.kind)
+            return next((each.score for each in own if each.score is not None), None)
+
+    def _is_before(self, candidate: Candidate) -> bool:
+        return candidate.program is not None and candidate.program == self.before
 
     def see(self, program: Any) -> str | None:
         """The digest of a program, which is kept."""
@@ -157,6 +162,28 @@ class Record:
         best = self._best
         if best is None or (_RANKS[candidate.kind], candidate.score) > (_RANKS[best.kind], best.score):
             self._best, candidate.is_best_so_far = candidate, True
+
+    def offer_rows(self, candidate: Candidate, rows: Callable[[], list[Any]]) -> None:
+        """Keep the rows of a candidate that is the program before, or the best so far; only then are they asked for."""
+        with self._lock:
+            wanted = ["best"] if candidate is self._best else []
+            kept, _ = self._rows.get("before", (None, []))
+            if self._is_before(candidate) and (kept is None or _RANKS[kept.kind] < _RANKS[candidate.kind]):
+                wanted.append("before")
+        if candidate.kind != MINIBATCH and wanted and (made := rows()):
+            with self._lock:
+                self._rows.update(dict.fromkeys(wanted, (candidate, made)))
+
+    @property
+    def rows(self) -> dict[str, list[Any]]:
+        """Rows of the program before and of the best, for examples won and lost."""
+        with self._lock:
+            told: dict[str, list[Any]] = {"before": [], "best": []}
+            for which, (candidate, rows) in self._rows.items():
+                # What they are of may have turned out to be scored on a part, and another to be the best.
+                if candidate.kind != MINIBATCH and (which == "before" or candidate is self._best):
+                    told[which] = rows
+            return told
 
     def name(self, key: Any, candidate: Candidate) -> None:
         """Note what the optimizer calls a candidate; one that was scored on all rows stands for those on a few."""

@@ -157,6 +157,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "best_score": 56.0,
         "usage": {"task": usage(412, 0.0412, cached=20), "reflection": usage(11, 0.132), "metric": usage(0)},
         "candidates": gepa_candidates(),
+        "before": "seed",
         "programs": gepa_programs(),
         "notes": notes(),
         "rows": {"before": rows(16, first=47), "best": rows(28)},
@@ -195,5 +196,6 @@ def long_record(count: int, **changes: Any) -> dict[str, Any]:
     leader = next(each for each in reversed(made) if each["is_best_so_far"])
     programs = {f"d{number}": program(f"{SEED} Attempt {number}, with some words more.") for number in range(count)}
     facts = {"candidates": made, "programs": programs, "best": leader["number"], "best_score": leader["score"]}
+    facts |= {"before": "d0"}
     happened = [{"at": float(number), "kind": "reflection", "candidate": number} for number in range(count)]
     return record(**{**facts, "baseline": made[0]["score"], "notes": happened, **changes})

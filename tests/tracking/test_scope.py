@@ -1,4 +1,4 @@
-"""The best candidate is the best on the examples that count, however many examples others were scored on."""
+"""Baseline and best are of the examples that count, and the baseline is the program before's."""
 
 import dspy
 import mlflow
@@ -87,3 +87,23 @@ def test_a_score_on_the_training_set_is_no_match_for_one_on_the_validation_set(c
     run = compiled(("First four.", EXAMPLES[:4]), ("Most.", EXAMPLES[8:]), trainset=EXAMPLES[:4], valset=EXAMPLES[8:])
     assert kinds(run) == [("train", 100), ("full", 75)]
     assert run.load("optimization.json")["best"] == 1
+
+
+def test_a_program_before_that_was_not_scored_has_no_baseline_and_nothing_is_gained_on_it(compiled):
+    run = compiled(("First four.", EXAMPLES), ("Most.", EXAMPLES))
+    record = run.load("optimization.json")
+    assert (record["baseline"], record["best_score"], record["rows"]["before"]) == (None, 83.33, [])
+    assert not {"baseline", "gain"} & run.metrics.keys()
+
+
+def test_the_baseline_is_the_score_of_the_program_before_whenever_it_was_scored(compiled):
+    run = compiled(("Most.", EXAMPLES), ("First four.", EXAMPLES), ("None.", EXAMPLES[:4]), ("None.", EXAMPLES))
+    record = run.load("optimization.json")
+    assert (record["baseline"], run.metrics["baseline"], run.metrics["gain"]) == (0.0, 0.0, 83.33)
+    assert [row["score"] for row in record["rows"]["before"]] == [False] * len(EXAMPLES)
+    assert sum(row["score"] for row in record["rows"]["best"]) == 10
+
+
+def test_a_score_of_the_program_before_on_other_examples_than_the_best_s_is_no_baseline(compiled):
+    run = compiled(("None.", EXAMPLES[:4]), ("Most.", EXAMPLES[8:]), trainset=EXAMPLES[:4], valset=EXAMPLES[8:])
+    assert run.load("optimization.json")["baseline"] is None

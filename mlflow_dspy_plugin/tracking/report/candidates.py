@@ -9,8 +9,10 @@ from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
 from mlflow_dspy_plugin.tracking.report.reading import (
     best_of,
     candidates_of,
+    is_before,
     most_telling,
     predictors_of,
+    program_before,
     program_of,
     spent_on,
 )
@@ -70,13 +72,13 @@ def _row(
 ) -> Html:
     number, spent = candidate.get("number"), spent_on(candidate)
     parents = candidate.get("parents") or []
-    before = by_number.get(parents[0] if parents else next(iter(by_number)))
+    before = program_of(record, by_number.get(parents[0])) if parents else program_before(record)
     cost = spent.cost if spent.calls else None
     return layout.row(
         join(f"#{number}", (" ", element("span", "★ best", class_="best-mark")) if is_best else None),
         layout.figure(wording.percent(candidate.get("score")), _scored_on(candidate)),
         element("td", _status(candidate)),
-        element("td", _tried(program_of(record, candidate), program_of(record, before), candidate is before)),
+        element("td", _tried(program_of(record, candidate), before, is_before(record, candidate))),
         element("td", _parents(parents, links)),
         layout.figure(wording.number(candidate.get("rows")), _failures(candidate)),
         layout.figure(wording.number(spent.calls), _by_role(candidate)),
@@ -122,14 +124,14 @@ def _by_role(candidate: Mapping[str, Any]) -> str | None:
     return " · ".join(f"{role} {wording.number(calls)}" for role, calls in uses.items())
 
 
-def _tried(program: Mapping[str, Any] | None, before: Mapping[str, Any] | None, is_first: bool) -> Html:
+def _tried(program: Mapping[str, Any] | None, before: Mapping[str, Any] | None, is_before: bool) -> Html:
     """What a program is made of, told by what is new in it."""
     if program is None:
         return element("span", "not written down", class_="none")
     old = predictors_of(before)
     told = [_news(name, each, old.get(name)) for name, each in predictors_of(program).items()]
     changed = [each for each in told if each]
-    if is_first:
+    if is_before:
         summary = "the program as it was"
     elif before is not None and not changed:
         return element("span", "the same as before", class_="none")

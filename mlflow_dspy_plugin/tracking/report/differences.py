@@ -1,7 +1,8 @@
-"""What changed in the program: instructions and demos of every predictor, from the first to the best."""
+"""What changed in the program: instructions and demos of every predictor, from the program before to the best."""
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, folded
 from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, predictors_of, program_of
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, predictors_of, program_before, program_of
 from mlflow_dspy_plugin.tracking.report.wordwise import Piece, compare_words
 
 _MOST_TEXT = 200_000
@@ -25,15 +26,15 @@ _ALIKE = 0.5
 def differences(record: Mapping[str, Any]) -> Html:
     """The section that compares the program before with the best one."""
     name, title = "differences", "What changed in the program"
-    first, last, what = _ends(record)
-    before, after = (predictors_of(program_of(record, each)) for each in (first, last))
-    if not before and not after:
+    first, last = _first(record), _last(record)
+    if first is None or last is None:
         return layout.section(name, title, layout.remark("No program was written down."))
-    if first is last:
-        note = layout.remark(f"The {what} is the program as it was.")
+    before, after = predictors_of(first.program), predictors_of(last.program)
+    if first.program is last.program:
+        note = layout.remark(f"{last.name[:1].upper()}{last.name[1:]} is {first.name}: nothing changed.")
         return layout.section(name, title, note, _predictors(before, before))
     how = layout.remark(
-        f"From candidate {first.get('number')} (the first) to candidate {last.get('number')} (the {what}): ",
+        f"From {first.name} to {last.name}: ",
         element("del", _sign(wording.MINUS), "taken out"),
         " ",
         element("ins", _sign("+"), "put in"),
@@ -42,13 +43,37 @@ def differences(record: Mapping[str, Any]) -> Html:
     return layout.section(name, title, how, _predictors(before, after))
 
 
-def _ends(record: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any], str]:
-    """The first candidate, and the best; the last one where none is the best."""
-    written = [each for each in candidates_of(record) if program_of(record, each) is not None]
-    if not written:
-        return {}, {}, "best"
-    best = best_of(record)
-    return (written[0], best, "best") if best in written else (written[0], written[-1], "last")
+@dataclass(frozen=True)
+class _End:
+    """A program that is compared, and what it is called."""
+
+    program: Mapping[str, Any]
+    name: str
+
+
+def _first(record: Mapping[str, Any]) -> _End | None:
+    """The program before; the first candidate where none was given."""
+    before = program_before(record)
+    if before is not None:
+        return _End(before, "the program before")
+    written = _written(record)
+    return _candidate(record, written[0], "the first") if written else None
+
+
+def _last(record: Mapping[str, Any]) -> _End | None:
+    """The best candidate; the last one where none is the best."""
+    written, best = _written(record), best_of(record)
+    if best in written:
+        return _candidate(record, best, "the best")
+    return _candidate(record, written[-1], "the last") if written else None
+
+
+def _written(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in candidates_of(record) if program_of(record, each) is not None]
+
+
+def _candidate(record: Mapping[str, Any], candidate: Mapping[str, Any], what: str) -> _End:
+    return _End(program_of(record, candidate), f"candidate {candidate.get('number')} ({what})")
 
 
 def _predictors(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Html]:

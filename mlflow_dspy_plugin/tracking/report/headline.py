@@ -7,7 +7,7 @@ from typing import Any
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, shortened
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import candidates_of, spent_on
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, spent_on
 
 # A status -> how it is said, and in what colour.
 _STATUS = {
@@ -97,7 +97,7 @@ def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
     before, best, spent = record.get("baseline"), record.get("best_score"), spent_on(record)
     gain = None if before is None or best is None else best - before
     kind = "good" if gain and gain > 0 else "bad" if gain and gain < 0 else None
-    yield layout.tile("Before", wording.percent(before))
+    yield _start(record, before)
     number = record.get("best")
     yield layout.tile("Best", wording.percent(best), beside=None if number is None else f"candidate {number}")
     yield layout.tile("Gain", wording.points(gain), kind=kind)
@@ -110,6 +110,17 @@ def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
     yield layout.tile("LM calls", wording.number(spent.calls), beside=cached)
     yield layout.tile("Tokens", wording.number(spent.total_tokens))
     yield layout.tile("Cost", _cost(spent) if spent.calls else wording.UNKNOWN)
+
+
+def _start(record: Mapping[str, Any], before: float | None) -> Html:
+    """Where it began: the first candidate is no baseline, for it may be far from the program before."""
+    kind = (best_of(record) or {}).get("kind")
+    scores = [
+        each["score"] for each in candidates_of(record) if each.get("score") is not None and each.get("kind") == kind
+    ]
+    if before is not None or len(scores) < 2:
+        return layout.tile("Before", wording.percent(before))
+    return layout.tile("First candidate", wording.percent(scores[0]), beside="the program before was not scored")
 
 
 def _cost(spent: Any) -> str:

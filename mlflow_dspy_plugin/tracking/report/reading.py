@@ -59,6 +59,16 @@ def program_of(record: Mapping[str, Any], candidate: Mapping[str, Any] | None) -
     return (record.get("programs") or {}).get((candidate or {}).get("program"))
 
 
+def program_before(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The program before, where it could be written."""
+    return (record.get("programs") or {}).get(record.get("before"))
+
+
+def is_before(record: Mapping[str, Any], candidate: Mapping[str, Any]) -> bool:
+    """Whether a candidate is the program before, and not a change of it."""
+    return candidate.get("program") is not None and candidate["program"] == record.get("before")
+
+
 def predictors_of(program: Mapping[str, Any] | None) -> Mapping[str, Mapping[str, Any]]:
     """The predictors of a program by their names."""
     return (program or {}).get("predictors") or {}

@@ -62,10 +62,18 @@ def test_what_was_tried_is_told_by_what_is_new_since_the_parent():
     demos = [{"text": "a", "topic": "b"}]
     programs = {"p0": program("Sort."), "p1": program("Sort well.", demos), "p2": program("Sort well.", demos)}
     tried = [candidate(n, 1.0 * n, program=f"p{n}", parents=[n - 1] if n else []) for n in range(3)]
-    made = record(candidates=tried, programs=programs, best=2)
+    made = record(candidates=tried, programs=programs, before="p0", best=2)
     assert "the program as it was" in line_of(made, 0)
     assert "sort.predict: new instructions, 1 demo" in line_of(made, 1)
     assert "the same as before" in line_of(made, 2)
+
+
+def test_the_first_one_is_the_program_as_it_was_only_if_it_is():
+    tried = [candidate(0, 1.0, program="p1"), candidate(1, 2.0, program="p0")]
+    programs = {"p0": program("Sort."), "p1": program("Sort well.")}
+    made = record(candidates=tried, programs=programs, before="p0", best=1)
+    assert "sort.predict: new instructions" in line_of(made, 0)
+    assert "the program as it was" in line_of(made, 1)
 
 
 def test_a_program_that_could_not_be_written_is_said_to_be_missing():

@@ -8,7 +8,7 @@ from tests.tracking.report.reader import Page
 def between(before, after):
     """The page's part for two programs."""
     tried = [candidate(0, 1.0, program="a"), candidate(1, 2.0, program="b")]
-    return Page(differences(record(candidates=tried, programs={"a": before, "b": after}, best=1)))
+    return Page(differences(record(candidates=tried, programs={"a": before, "b": after}, before="a", best=1)))
 
 
 def test_words_are_marked_by_sign_and_element():
@@ -59,8 +59,18 @@ def test_a_changed_signature_is_shown():
 
 def test_a_best_that_is_the_first_is_the_program_as_it_was():
     page = Page(differences(record(best=0)))
-    assert "The best is the program as it was." in page.text
+    assert "Candidate 0 (the best) is the program before: nothing changed." in page.text
     assert not page.tags & {"del", "ins"}
+
+
+def test_it_begins_with_the_program_before_and_not_with_what_was_tried_first():
+    tried = [candidate(0, 1.0, program="a"), candidate(1, 2.0, program="b")]
+    programs = {"s": program("Seed."), "a": program("First."), "b": program("Second.")}
+    page = Page(differences(record(candidates=tried, programs=programs, before="s", best=1)))
+    assert "From the program before to candidate 1 (the best)" in page.text
+    assert "−Seed.+Second." in page.text
+    page = Page(differences(record(candidates=tried, programs=programs, before=None, best=1)))
+    assert "From candidate 0 (the first) to candidate 1 (the best)" in page.text
 
 
 def test_where_none_is_the_best_the_last_is_compared():

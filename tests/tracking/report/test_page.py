@@ -111,6 +111,12 @@ def test_the_title_says_how_it_ended(changes, title):
     assert f"{title} " in page.text
 
 
+def test_the_score_of_another_program_is_not_that_of_the_program_before():
+    text = Page(page_of(record(baseline=None))).text
+    assert "First candidate 31.0% the program before was not scored" in text
+    assert "Gain –" in text
+
+
 def test_a_failure_is_shown_with_its_error_and_all_that_was_known():
     page = Page(page_of(failed_record()))
     assert "It did not come to its end." in page.text
