@@ -363,6 +363,7 @@ def test_the_best_candidate_is_the_program_that_was_returned(compiled):
     best = compiled.top.record["programs"][compiled.best["program"]]["predictors"]["classify"]
     assert best["instructions"] == predictor.signature.instructions
     assert len(best["demos"]) == len(predictor.demos)
+    assert compiled.best["program"] == compiled.top.record["returned"]
 
 
 def test_the_examples_of_the_program_before_and_the_best_are_kept(compiled):
@@ -395,6 +396,9 @@ def test_the_report_tells_of_it(compiled):
     assert compiled.case.name in page
     if record["best"] is not None:
         assert f"{record['best_score']:.1f}%" in page
+    assert "No program that was tried" not in page
+    tells_change = "to the program that was returned" in page
+    assert tells_change == (record["best"] is None and record["returned"] != record["before"])
 
 
 def test_the_best_program_is_a_model_that_answers_as_it_does(compiled, setting):

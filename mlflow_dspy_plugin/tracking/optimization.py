@@ -162,6 +162,7 @@ class Optimization:
     def end(self, best: Any, status: str, exception: BaseException | None) -> None:
         """The optimization has ended; `best` is what it returned."""
         error = None if exception is None else f"{type(exception).__name__}: {text(exception)}"
+        self.record.returned = self.record.see(best)
         try:
             self._conclude(best if best is not None else self._best_program, status, error)
         finally:
@@ -170,7 +171,6 @@ class Optimization:
 
     def _conclude(self, best: Any, status: str, error: str | None) -> None:
         record = self.record
-        record.see(best)
         record.end(status, error)
         self._write_best(best)
         self._summarize()

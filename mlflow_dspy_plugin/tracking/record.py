@@ -77,7 +77,7 @@ class Record:
         self.programs: dict[str, Any] = {}
         self.notes: list[dict[str, Any]] = []
         self.left_out: list[str] = []
-        self.before = self.see(program)
+        self.before, self.returned = self.see(program), None
         self._best: Candidate | None = None
         # Rows of the program before and of the best, with the candidate that they are of.
         self._rows: dict[str, tuple[Candidate, list[Any]]] = {}
@@ -257,6 +257,7 @@ class Record:
                 "best": best.number if best is not None else None,
                 "best_score": best.score if best is not None else None,
                 "before": self.before,
+                "returned": self.returned,
                 "usage": self.meter.as_plain(),
                 "candidates": [each.as_plain() for each in self.candidates],
                 "programs": self.programs,

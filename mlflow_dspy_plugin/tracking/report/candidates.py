@@ -9,6 +9,7 @@ from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
 from mlflow_dspy_plugin.tracking.report.reading import (
     best_of,
     candidates_of,
+    chosen_of,
     is_before,
     most_telling,
     predictors_of,
@@ -44,8 +45,8 @@ def candidates(record: Mapping[str, Any]) -> Html:
     shown = most_telling(record, _MOST)
     by_number = {each.get("number"): each for each in every}
     links = {each.get("number") for each in shown}
-    best = best_of(record)
-    rows = [_row(record, each, by_number, links, is_best=each is best) for each in shown]
+    chosen = chosen_of(record)
+    rows = [_row(record, each, by_number, links, is_chosen=each is chosen) for each in shown]
     table = layout.table("Candidates in the order they were scored", _COLUMNS, rows)
     return layout.section("candidates", "Candidates", _left_out(len(every), len(shown)), table)
 
@@ -68,14 +69,14 @@ def _row(
     by_number: Mapping[Any, Mapping[str, Any]],
     links: set[Any],
     *,
-    is_best: bool,
+    is_chosen: bool,
 ) -> Html:
     number, spent = candidate.get("number"), spent_on(candidate)
     parents = candidate.get("parents") or []
     before = program_of(record, by_number.get(parents[0])) if parents else program_before(record)
     cost = spent.cost if spent.calls else None
     return layout.row(
-        join(f"#{number}", (" ", element("span", "★ best", class_="best-mark")) if is_best else None),
+        join(f"#{number}", _mark(record, candidate) if is_chosen else None),
         layout.figure(wording.percent(candidate.get("score")), _scored_on(candidate)),
         element("td", _status(candidate)),
         element("td", _tried(program_of(record, candidate), before, is_before(record, candidate))),
@@ -86,8 +87,14 @@ def _row(
         layout.figure(wording.UNKNOWN if cost is None else wording.money(cost)),
         layout.figure(wording.duration(candidate.get("seconds")), _at(candidate)),
         id=f"candidate-{number}",
-        class_="best" if is_best else None,
+        class_="best" if is_chosen else None,
     )
+
+
+def _mark(record: Mapping[str, Any], candidate: Mapping[str, Any]) -> Html:
+    """The star is the program's that was returned, which is the best with most optimizers."""
+    said = "★ best" if candidate is best_of(record) else "★ returned"
+    return join(" ", element("span", said, class_="best-mark"))
 
 
 def _scored_on(candidate: Mapping[str, Any]) -> str:

@@ -10,7 +10,15 @@ from typing import Any
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, folded
 from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, predictors_of, program_before, program_of
+from mlflow_dspy_plugin.tracking.report.reading import (
+    best_of,
+    candidates_of,
+    chosen_of,
+    predictors_of,
+    program_before,
+    program_of,
+    program_returned,
+)
 from mlflow_dspy_plugin.tracking.report.wordwise import Piece, compare_words
 
 _MOST_TEXT = 200_000
@@ -27,11 +35,13 @@ def differences(record: Mapping[str, Any]) -> Html:
     """The section that compares the program before with the best one."""
     name, title = "differences", "What changed in the program"
     first, last = _first(record), _last(record)
-    if first is None or last is None:
-        return layout.section(name, title, layout.remark("No program was written down."))
+    if last is None:
+        return layout.section(name, title, layout.remark("No program that was tried was written down."))
     before, after = predictors_of(first.program), predictors_of(last.program)
     if first.program is last.program:
-        note = layout.remark(f"{last.name[:1].upper()}{last.name[1:]} is {first.name}: nothing changed.")
+        note = layout.remark(
+            f"{last.name[:1].upper()}{last.name[1:]} is {first.name}: no instructions or demos changed."
+        )
         return layout.section(name, title, note, _predictors(before, before))
     how = layout.remark(
         f"From {first.name} to {last.name}: ",
@@ -51,18 +61,23 @@ class _End:
     name: str
 
 
-def _first(record: Mapping[str, Any]) -> _End | None:
+def _first(record: Mapping[str, Any]) -> _End:
     """The program before; the first candidate where none was given."""
     before = program_before(record)
     if before is not None:
         return _End(before, "the program before")
     written = _written(record)
-    return _candidate(record, written[0], "the first") if written else None
+    return _candidate(record, written[0], "the first") if written else _End({}, "nothing")
 
 
 def _last(record: Mapping[str, Any]) -> _End | None:
-    """The best candidate; the last one where none is the best."""
-    written, best = _written(record), best_of(record)
+    """The program that was returned, else the best candidate, or the last one where none is the best."""
+    written, best, chosen = _written(record), best_of(record), chosen_of(record)
+    returned = program_returned(record)
+    if returned is not None and program_of(record, chosen) is not returned:
+        return _End(returned, "the program that was returned")
+    if chosen in written and chosen is not best:
+        return _candidate(record, chosen, "which was returned")
     if best in written:
         return _candidate(record, best, "the best")
     return _candidate(record, written[-1], "the last") if written else None

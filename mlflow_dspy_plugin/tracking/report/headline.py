@@ -7,7 +7,7 @@ from typing import Any
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, shortened
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, spent_on
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, spent_on
 
 # A status -> how it is said, and in what colour.
 _STATUS = {
@@ -29,7 +29,12 @@ def title_of(record: Mapping[str, Any]) -> str:
     before, best = record.get("baseline"), record.get("best_score")
     if record.get("status") in _UNFINISHED:
         return _UNFINISHED[record["status"]].format(**names) + _so_far(before, best)
-    if best is None:
+    chosen = chosen_of(record)
+    if chosen is not best_of(record):
+        names["returned"] = f"candidate {chosen.get('number')}"
+        names["score"] = wording.percent(chosen.get("score"))
+        said = "{optimizer} returned {returned} of {program}, at {score}; the best was at {best}"
+    elif best is None:
         said = "{optimizer} compiled {program} without scoring it"
     elif before is None:
         said = "{optimizer} compiled {program}, which now scores {best}"
@@ -115,9 +120,8 @@ def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
 def _start(record: Mapping[str, Any], before: float | None) -> Html:
     """Where it began: the first candidate is no baseline, for it may be far from the program before."""
     kind = (best_of(record) or {}).get("kind")
-    scores = [
-        each["score"] for each in candidates_of(record) if each.get("score") is not None and each.get("kind") == kind
-    ]
+    alike = [each for each in candidates_of(record) if each.get("kind") == kind]
+    scores = [each["score"] for each in alike if each.get("score") is not None]
     if before is not None or len(scores) < 2:
         return layout.tile("Before", wording.percent(before))
     return layout.tile("First candidate", wording.percent(scores[0]), beside="the program before was not scored")

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, most_telling
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, most_telling
 
 # A drawing of more is a thicket.
 _MOST = 60
@@ -21,12 +21,13 @@ def lineage(record: Mapping[str, Any]) -> Html | None:
     if not any(parents.values()):
         return None
     drawn = _drawn(record, parents)
-    descent = _descent(record.get("best"), parents)
+    descent = _descent((chosen_of(record) or {}).get("number"), parents)
     by_number = {each.get("number"): each for each in candidates_of(record)}
     tree = _tree(drawn, parents, by_number, set(descent), record)
     rest = len(parents) - len(drawn)
     note = layout.remark(f"{wording.counted(rest, 'candidate')} of other branches are left out.") if rest else None
-    return layout.section("lineage", "Family tree", _told(descent, parents, by_number), note, tree)
+    what = "The best" if chosen_of(record) is best_of(record) else "What was returned"
+    return layout.section("lineage", "Family tree", _told(what, descent, parents, by_number), note, tree)
 
 
 def _parents_of(candidates: list[Mapping[str, Any]]) -> dict[Any, list[Any]]:
@@ -48,7 +49,7 @@ def _descent(number: Any, parents: Parents) -> list[Any]:
 
 def _drawn(record: Mapping[str, Any], parents: Parents) -> list[Any]:
     """The best's descent, and the descents of the most telling others while there is room."""
-    drawn = dict.fromkeys(_descent(record.get("best"), parents)[-_MOST:])
+    drawn = dict.fromkeys(_descent((chosen_of(record) or {}).get("number"), parents)[-_MOST:])
     for each in [each.get("number") for each in most_telling(record, _MOST)]:
         line = [number for number in _descent(each, parents) if number not in drawn]
         if len(drawn) + len(line) <= _MOST:
@@ -56,15 +57,15 @@ def _drawn(record: Mapping[str, Any], parents: Parents) -> list[Any]:
     return [number for number in parents if number in drawn]
 
 
-def _told(descent: list[Any], parents: Parents, by_number: Mapping[Any, Mapping[str, Any]]) -> Html | None:
-    """The descent of the best in words, for those who do not see the tree."""
+def _told(what: str, descent: list[Any], parents: Parents, by_number: Mapping[Any, Mapping[str, Any]]) -> Html | None:
+    """A descent in words, for those who do not see the tree."""
     if len(descent) < 2:
         return None
     shown = descent if len(descent) <= 12 else [*descent[:2], None, *descent[-9:]]
     steps = ["…" if each is None else f"#{each} ({wording.percent(by_number[each].get('score'))})" for each in shown]
     merged = [f"#{each}" for each in descent if len(parents[each]) > 1]
     also = f" Merged from several: {', '.join(merged)}." if merged else ""
-    return element("p", "The best came down this line: ", element("strong", " → ".join(steps)), ".", also)
+    return element("p", f"{what} came down this line: ", element("strong", " → ".join(steps)), ".", also)
 
 
 def _places(drawn: list[Any], parents: Parents) -> dict[Any, tuple[float, float]]:

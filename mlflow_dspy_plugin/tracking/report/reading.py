@@ -1,5 +1,6 @@
 """What a record says, read with care for what it lacks: one that is under way or was cut off lacks much."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -54,6 +55,24 @@ def best_of(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((each for each in candidates_of(record) if best is not None and each.get("number") == best), None)
 
 
+def chosen_of(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The candidate that the optimizer has returned; the best where it was no candidate, or is not known."""
+    best, returned = best_of(record), record.get("returned")
+    same = [each for each in candidates_of(record) if returned is not None and each.get("program") == returned]
+    if not same or best in same:
+        return best
+    return max(same, key=lambda each: (each.get("kind") != "minibatch", _or_lowest(each.get("score"))))
+
+
+def _or_lowest(score: float | None) -> float:
+    return -math.inf if score is None else score
+
+
+def program_returned(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The program that was returned, where it could be written."""
+    return (record.get("programs") or {}).get(record.get("returned"))
+
+
 def program_of(record: Mapping[str, Any], candidate: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The program of a candidate, where it could be written."""
     return (record.get("programs") or {}).get((candidate or {}).get("program"))
@@ -81,10 +100,10 @@ def leading(candidates: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def most_telling(record: Mapping[str, Any], most: int) -> list[Mapping[str, Any]]:
     """At most so many candidates, in order: the best, the first, then those that led, were accepted, are newest."""
-    candidates, best = candidates_of(record), record.get("best")
+    candidates, ends = candidates_of(record), (best_of(record), chosen_of(record))
     newest_first = list(enumerate(candidates))[::-1]
     by_worth = chain(
-        (place for place, each in newest_first if best is not None and each.get("number") == best),
+        (place for place, each in newest_first if any(each is end for end in ends)),
         [0],
         (place for place, each in newest_first if each.get("is_best_so_far")),
         (place for place, each in newest_first if each.get("status") == "accepted"),

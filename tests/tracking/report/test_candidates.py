@@ -44,6 +44,13 @@ def test_the_best_is_marked_and_no_other():
     assert page.text.count("★ best") == 1
 
 
+def test_the_star_is_with_what_was_returned():
+    page = shown(record(returned="p8"))
+    assert [row["id"] for row in page.all("tr", **{"class": "best"})] == ["candidate-8"]
+    assert "#8 ★ returned" in line_of(record(returned="p8"), 8)
+    assert "★ best" in line_of(record(returned="no candidate"), 10)
+
+
 def test_a_rejected_one_says_why():
     assert "rejected scored 30.0% on the minibatch, its parent 33.3%" in line_of(record(), 1)
 

@@ -22,8 +22,13 @@ def test_the_line_of_the_best_is_told_and_drawn():
     assert "#10: 56.0%, full, accepted, the best" in page.text
 
 
+def test_the_line_of_what_was_returned_is_told_where_it_is_not_the_best():
+    line = "#0 (31.0%) → #2 (40.0%) → #5 (46.0%) → #8 (52.0%)"
+    assert f"What was returned came down this line: {line}." in Page(lineage(record(returned="p8"))).text
+
+
 def test_a_merge_in_the_line_of_the_best_is_told():
-    assert "Merged from several: #7." in Page(lineage(record(best=7))).text
+    assert "Merged from several: #7." in Page(lineage(record(best=7, returned="p7"))).text
 
 
 def test_no_tree_is_drawn_where_none_was_made_from_another():

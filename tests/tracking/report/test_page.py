@@ -29,7 +29,7 @@ def _poisoned_name(name):
 FORMAT = set(
     "format optimizer parameters program metric status error started seconds datasets rows digest baseline best best_score"
     " usage calls cached input_tokens output_tokens total_tokens cost candidates number step at kind score failures parents"
-    " why run_id is_best_so_far programs class predictors signature instructions demos notes candidate before left_out id"
+    " why run_id is_best_so_far programs class predictors signature instructions demos notes candidate before returned left_out id"
     " inputs expected prediction trace_id tokens".split()
 )
 RECORDS = {
@@ -98,6 +98,7 @@ def test_the_page_says_what_was_optimized_by_what_from_where_to_where_how_long_a
         ({"best_score": 28.0}, "GEPA took Sorter from 31.0% to 28.0%"),
         ({"baseline": None}, "GEPA compiled Sorter, which now scores 56.0%"),
         ({"best_score": None}, "GEPA compiled Sorter without scoring it"),
+        ({"returned": "p8"}, "GEPA returned candidate 8 of Sorter, at 52.0%; the best was at 56.0%"),
         ({"status": "RUNNING"}, "GEPA is optimizing Sorter: from 31.0% to 56.0% so far"),
         ({"status": "FAILED"}, "GEPA failed while optimizing Sorter: from 31.0% to 56.0% so far"),
         ({"status": "KILLED", "baseline": None}, "GEPA was stopped while optimizing Sorter: 56.0% so far"),
