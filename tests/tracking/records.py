@@ -42,7 +42,8 @@ def usage(calls: int, cost: float | None = 0.0, cached: int = 0) -> dict[str, An
 
 
 def program(instructions: str, demos: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    predictor = {"signature": "text -> topic", "instructions": instructions, "demos": demos or []}
+    said = {name: {"prefix": f"{name.title()}:", "desc": f"${{{name}}}"} for name in ("text", "topic")}
+    predictor = {"signature": "text -> topic", "instructions": instructions, "fields_said": said, "demos": demos or []}
     return {"class": "Sorter", "predictors": {"sort.predict": predictor}}
 
 

@@ -56,6 +56,26 @@ def test_evaluations_in_the_block_are_candidates_to_which_more_can_be_said(runs)
     assert told["usage"]["task"]["calls"] == 4
 
 
+def test_programs_that_differ_only_in_what_they_say_of_a_field_are_two(runs):
+    plain = program()
+    with mlflow.dspy.track_optimization("words", program=plain) as opt:
+        for changed in ({"prefix": "So:"}, {"desc": "one letter"}):
+            tried = plain.deepcopy()
+            tried.signature = tried.signature.with_updated_fields("answer", **changed)
+            opt.log_candidate(tried, 50.0)
+        opt.log_candidate(plain, 40.0)
+    [run] = runs()
+    record = run.load("optimization.json")
+    said = [record["programs"][c["program"]]["predictors"]["self"]["fields_said"] for c in record["candidates"]]
+    assert [each["answer"] for each in said] == [
+        {"prefix": "So:", "desc": "${answer}"},
+        {"prefix": "Answer:", "desc": "one letter"},
+        {"prefix": "Answer:", "desc": "${answer}"},
+    ]
+    assert record["candidates"][2]["program"] == record["before"]
+    assert len(record["programs"]) == 3
+
+
 def test_its_run_is_active_inside_and_a_run_of_the_user_is_used(runs):
     with mlflow.dspy.track_optimization("alone") as opt:
         assert mlflow.active_run().info.run_id == opt.run_id

@@ -1,12 +1,13 @@
 """The table of candidates: what each was, what it scored, and what it took."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import cut, folded, shortened
 from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
 from mlflow_dspy_plugin.tracking.report.reading import (
+    FIELD_TEXTS,
     best_of,
     candidates_of,
     chosen_of,
@@ -156,10 +157,19 @@ def _news(name: str, predictor: Mapping[str, Any], old: Mapping[str, Any] | None
     news = (
         "new instructions" if predictor.get("instructions") != old.get("instructions") else None,
         "a new signature" if predictor.get("signature") != old.get("signature") else None,
+        *_new_words(predictor.get("fields_said") or {}, old.get("fields_said") or {}),
         (wording.counted(len(demos), "demo") if demos else "no demos") if demos != demos_before else None,
     )
     said = ", ".join(each for each in news if each)
     return f"{name}: {said}" if said else None
+
+
+def _new_words(said: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
+    """What is said anew of fields that were there before."""
+    for field in said:
+        for key, title in FIELD_TEXTS.items():
+            if field in before and said[field].get(key) != before[field].get(key):
+                yield f"a new {title} of {field}"
 
 
 def _predictor(name: str, predictor: Mapping[str, Any]) -> Html:

@@ -11,6 +11,7 @@ from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, folded
 from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
 from mlflow_dspy_plugin.tracking.report.reading import (
+    FIELD_TEXTS,
     best_of,
     candidates_of,
     chosen_of,
@@ -103,8 +104,22 @@ def _predictor(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
         element("h3", element("code", name)),
         element("p", "Signature ", element("code", _compared(*signatures)), class_="signature"),
         _instructions(before.get("instructions") or "", after.get("instructions") or ""),
+        _fields(before.get("fields_said") or {}, after.get("fields_said") or {}),
         _demos(before.get("demos") or [], after.get("demos") or []),
     )
+
+
+def _fields(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> Html | None:
+    """What is said of fields, where that has changed."""
+    items = [
+        element(
+            "li", element("code", name), f" {title}: ", element("span", _compared(*texts), class_="text", dir="auto")
+        )
+        for name in dict.fromkeys([*before, *after])
+        for key, title in FIELD_TEXTS.items()
+        if len(set(texts := tuple((side.get(name) or {}).get(key) or "" for side in (before, after)))) > 1
+    ]
+    return join(element("h4", "Fields"), element("ul", items, class_="demos")) if before and items else None
 
 
 def _instructions(before: str, after: str) -> Html:

@@ -9,6 +9,9 @@ from typing import Any
 # What an optimizer's LM calls are made for, and what a page calls it.
 ROLES = {"task": "Task LM", "reflection": "Reflection LM", "metric": "LM calls of the metric"}
 
+# What a prompt says of a field, and what a page calls it.
+FIELD_TEXTS = {"prefix": "prefix", "desc": "description"}
+
 
 @dataclass(frozen=True)
 class Spent:

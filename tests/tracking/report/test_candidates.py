@@ -75,6 +75,14 @@ def test_what_was_tried_is_told_by_what_is_new_since_the_parent():
     assert "the same as before" in line_of(made, 2)
 
 
+def test_new_words_for_a_field_are_told():
+    programs = {"p0": program("Sort."), "p1": program("Sort.")}
+    programs["p1"]["predictors"]["sort.predict"]["fields_said"]["topic"] = {"prefix": "Topic:", "desc": "one word"}
+    tried = [candidate(n, 1.0 * n, program=f"p{n}") for n in range(2)]
+    made = record(candidates=tried, programs=programs, before="p0", best=1)
+    assert "sort.predict: a new description of topic" in line_of(made, 1)
+
+
 def test_the_first_one_is_the_program_as_it_was_only_if_it_is():
     tried = [candidate(0, 1.0, program="p1"), candidate(1, 2.0, program="p0")]
     programs = {"p0": program("Sort."), "p1": program("Sort well.")}

@@ -59,6 +59,15 @@ def test_a_changed_signature_is_shown():
     assert "text -> +reasoning, topic" in between(program("S"), other).text
 
 
+def test_what_is_said_of_a_field_is_shown_where_it_has_changed():
+    other = program("S")
+    other["predictors"]["sort.predict"]["fields_said"]["topic"] = {"prefix": "Its topic:", "desc": "${topic}"}
+    page = between(program("S"), other)
+    assert "Fields topic prefix: −Topic:+Its topic:" in page.text
+    assert "description" not in page.text
+    assert "Fields" not in between(program("S"), program("T")).text
+
+
 def test_a_best_that_is_the_first_is_the_program_as_it_was():
     page = Page(differences(record(best=0, returned=None)))
     assert "Candidate 0 (the best) is the program before: no instructions or demos changed." in page.text

@@ -29,7 +29,7 @@ def _poisoned_name(name):
 FORMAT = set(
     "format optimizer parameters program metric status error started seconds datasets rows digest baseline best best_score"
     " usage calls cached input_tokens output_tokens total_tokens cost candidates number step at kind score failures parents"
-    " why run_id is_best_so_far programs class predictors signature instructions demos notes candidate before returned left_out id"
+    " why run_id is_best_so_far programs class predictors signature fields_said prefix desc instructions demos notes candidate before returned left_out id"
     " inputs expected prediction trace_id tokens".split()
 )
 RECORDS = {
