@@ -464,6 +464,23 @@ def test_gepa_tells_what_its_reflections_have_proposed_and_what_became_of_it(com
     accepted = [each for each in record["candidates"] if each["status"] == "accepted" and each["kind"] == "full"]
     assert len(rejected) + len(accepted) == len(reflections) + len(notes(compiled, "merge"))
     assert all(each["why"] and each["parents"] for each in rejected)
+    assert not any("its parent" in each["why"] and "not better" in each["why"] for each in rejected)
+
+
+@only("GEPA")
+@pytest.mark.skipif(not GEPA_HAS_CALLBACKS, reason="this release of gepa has no callbacks")
+def test_gepa_s_candidates_are_each_one_however_often_they_were_scored(compiled):
+    record = compiled.top.record
+    tried = [each for each in record["candidates"] if each["same_as"] is None]
+    again = [each for each in record["candidates"] if each["same_as"] is not None]
+    rejected = [each for each in tried if each["status"] == "rejected"]
+    assert len(tried) == len(compiled.program.detailed_results.candidates) + len(rejected)
+    assert f"It scored {len(tried)} candidates" in compiled.top.text("report.html")
+    # Each reflection begins with a score of the parent.
+    assert len(again) >= len(notes(compiled, "reflection"))
+    for each in again:
+        assert record["candidates"][each["same_as"]]["program"] == each["program"]
+        assert each["kind"] == "minibatch"
 
 
 @only("MIPROv2")

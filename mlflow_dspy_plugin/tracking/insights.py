@@ -89,8 +89,10 @@ def _rejected(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -
 
 def _reason(facts: Mapping[str, Any]) -> str | None:
     told = [text(facts["reason"])] if facts.get("reason") else []
-    if facts.get("old_score") is not None and facts.get("new_score") is not None:
-        told.append(f"{facts['new_score']:g} on its minibatch, its parent {facts['old_score']:g}")
+    scores = [facts.get("new_score"), facts.get("old_score")]
+    # Most reasons name them.
+    if None not in scores and not (told and all(str(score) in told[0] for score in scores)):
+        told.append("{:g} on its minibatch, its parent {:g}".format(*scores))
     return "; ".join(told) or None
 
 

@@ -31,6 +31,7 @@ class Candidate:
         kind: `FULL`, `MINIBATCH` or `TRAIN`.
         score: As DSPy gives it, in percent mostly; None where there is none.
         run: Its run, where it has one.
+        same_as: The number of the candidate that it is another score of.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Candidate:
     usage: dict[str, Any] = field(default_factory=dict)
     run: Any = None
     is_best_so_far: bool = False
+    same_as: int | None = None
 
     def as_plain(self) -> dict[str, Any]:
         """As in the record."""
@@ -186,11 +188,16 @@ class Record:
             return told
 
     def name(self, key: Any, candidate: Candidate) -> None:
-        """Note what the optimizer calls a candidate; one that was scored on all rows stands for those on a few."""
+        """Note what the optimizer calls a candidate; of several scores of one, the first on all rows stands for it."""
         with self._lock:
             known = self.known_as(key)
-            if known is None or known.kind == MINIBATCH:
+            if known is None or _RANKS[known.kind] < _RANKS[candidate.kind]:
                 self._keys[key] = candidate.number
+                for each in self.candidates if known is not None else ():
+                    if known.number in (each.number, each.same_as):
+                        each.same_as = candidate.number
+            elif known is not candidate:
+                candidate.same_as = known.number
             for told in self._waiting.pop(key, ()):
                 told["candidate"] = candidate.number
 

@@ -86,6 +86,7 @@ def candidate(number: int, score: float | None, **changes: Any) -> dict[str, Any
         "usage": {"task": usage(50, 0.005)},
         "run_id": None,
         "is_best_so_far": False,
+        "same_as": None,
     }
     return {**made, **changes}
 

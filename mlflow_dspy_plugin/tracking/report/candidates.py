@@ -72,15 +72,16 @@ def _row(
     *,
     is_chosen: bool,
 ) -> Html:
-    number, spent = candidate.get("number"), spent_on(candidate)
+    number, spent, same_as = candidate.get("number"), spent_on(candidate), candidate.get("same_as")
     parents = candidate.get("parents") or []
     before = program_of(record, by_number.get(parents[0])) if parents else program_before(record)
+    tried = _tried(program_of(record, candidate), before, is_before(record, candidate))
     cost = spent.cost if spent.calls else None
     return layout.row(
         join(f"#{number}", _mark(record, candidate) if is_chosen else None),
         layout.figure(wording.percent(candidate.get("score")), _scored_on(candidate)),
         element("td", _status(candidate)),
-        element("td", _tried(program_of(record, candidate), before, is_before(record, candidate))),
+        element("td", tried if same_as is None else join("the same as ", _parents([same_as], links))),
         element("td", _parents(parents, links)),
         layout.figure(wording.number(candidate.get("rows")), _failures(candidate)),
         layout.figure(wording.number(spent.calls), _by_role(candidate)),
@@ -104,6 +105,8 @@ def _scored_on(candidate: Mapping[str, Any]) -> str:
 
 def _status(candidate: Mapping[str, Any]) -> Html:
     status = candidate.get("status") or "scored"
+    if candidate.get("same_as") is not None and status == "scored":
+        status = "also scored"
     why = candidate.get("why")
     reason = element("div", folded(why, short=160), class_="why") if why else None
     return join(layout.badge(status, _STATUS_KINDS.get(status, "plain")), reason)

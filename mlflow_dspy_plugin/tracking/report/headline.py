@@ -7,7 +7,7 @@ from typing import Any
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, shortened
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, spent_on
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, spent_on, tried_in
 
 # A status -> how it is said, and in what colour.
 _STATUS = {
@@ -72,7 +72,7 @@ def _so_far(before: float | None, best: float | None) -> str:
 
 
 def _story(record: Mapping[str, Any]) -> Iterator[str]:
-    tried, spent = len(candidates_of(record)), spent_on(record)
+    tried, spent = len(tried_in(record)), spent_on(record)
     metric = f" by {shortened(record['metric'], 60)}" if record.get("metric") else ""
     if tried:
         yield f"It scored {wording.counted(tried, 'candidate')}{metric} in {wording.duration(record.get('seconds'))}."
@@ -106,7 +106,7 @@ def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
     number = record.get("best")
     yield layout.tile("Best", wording.percent(best), beside=None if number is None else f"candidate {number}")
     yield layout.tile("Gain", wording.points(gain), kind=kind)
-    candidates = candidates_of(record)
+    candidates = tried_in(record)
     states = Counter(each.get("status") for each in candidates)
     said = ", ".join(f"{wording.number(states[each])} {each}" for each in ("accepted", "rejected") if states[each])
     yield layout.tile("Candidates", wording.number(len(candidates)), beside=said)

@@ -31,11 +31,29 @@ def lineage(record: Mapping[str, Any]) -> Html | None:
 
 
 def _parents_of(candidates: list[Mapping[str, Any]]) -> dict[Any, list[Any]]:
-    """Each candidate's parents, as far as they came before it: so no circle can be."""
-    known: dict[Any, list[Any]] = {}
+    """The parents of each candidate, which is one however often it was scored; none is its own ancestor."""
+    stands = {each.get("number"): each.get("number") for each in candidates}
+    stands.update({each["number"]: each["same_as"] for each in candidates if each.get("same_as") in stands})
+    parents: dict[Any, list[Any]] = {stands[each.get("number")]: [] for each in candidates}
+    scored = set()
     for each in candidates:
-        known.setdefault(each.get("number"), [p for p in each.get("parents") or [] if p in known])
-    return known
+        child = stands[each.get("number")]
+        # One that was not scored before it cannot be its parent.
+        for parent in [stands[number] for number in each.get("parents") or [] if number in scored]:
+            if parent not in parents[child] and child not in _ancestors(parent, parents):
+                parents[child].append(parent)
+        scored.add(each.get("number"))
+    return parents
+
+
+def _ancestors(number: Any, parents: Parents) -> set[Any]:
+    """A candidate and all that it came from."""
+    found, left = set(), [number]
+    while left:
+        if (each := left.pop()) not in found:
+            found.add(each)
+            left += parents.get(each, ())
+    return found
 
 
 def _descent(number: Any, parents: Parents) -> list[Any]:

@@ -52,6 +52,11 @@ def candidates_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return record.get("candidates") or []
 
 
+def tried_in(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The candidates, each once however often it was scored."""
+    return [each for each in candidates_of(record) if each.get("same_as") is None]
+
+
 def best_of(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The best candidate, where one was."""
     best = record.get("best")
@@ -110,6 +115,7 @@ def most_telling(record: Mapping[str, Any], most: int) -> list[Mapping[str, Any]
         [0],
         (place for place, each in newest_first if each.get("is_best_so_far")),
         (place for place, each in newest_first if each.get("status") == "accepted"),
+        (place for place, each in newest_first if each.get("same_as") is None),
         (place for place, _ in newest_first),
     )
     places = list(dict.fromkeys(by_worth))[: min(most, len(candidates))]

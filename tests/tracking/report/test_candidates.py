@@ -75,6 +75,12 @@ def test_what_was_tried_is_told_by_what_is_new_since_the_parent():
     assert "the same as before" in line_of(made, 2)
 
 
+def test_another_score_of_a_candidate_is_said_to_be_that():
+    tried = [candidate(0, 1.0, program="p0"), candidate(1, 2.0, program="p0", kind="minibatch", same_as=0)]
+    line = line_of(record(candidates=tried, programs={"p0": program("Sort.")}, before="p0", best=0), 1)
+    assert "also scored the same as #0" in line
+
+
 def test_new_words_for_a_field_are_told():
     programs = {"p0": program("Sort."), "p1": program("Sort.")}
     programs["p1"]["predictors"]["sort.predict"]["fields_said"]["topic"] = {"prefix": "Topic:", "desc": "one word"}

@@ -42,6 +42,29 @@ def test_a_parent_that_is_not_there_or_came_later_is_no_parent():
     assert page.classes("edge") == 1
 
 
+def test_a_candidate_that_was_scored_twice_is_one_node_with_the_parents_and_children_of_both():
+    tried = [
+        candidate(0, 1.0),
+        candidate(1, 2.0, kind="minibatch", parents=[0], same_as=4),
+        candidate(2, 3.0, kind="minibatch", same_as=0),
+        candidate(3, 4.0, kind="minibatch", parents=[1]),
+        candidate(4, 5.0),
+    ]
+    page = Page(lineage(record(candidates=tried, best=4, returned=None)))
+    assert (page.classes("node"), page.classes("edge")) == (3, 2)
+    assert "#0 (1.0%) → #4 (5.0%)" in page.text
+
+
+def test_scores_of_one_candidate_that_come_from_each_other_make_no_circle():
+    tried = [
+        candidate(0, 1.0, same_as=2),
+        candidate(1, 2.0, parents=[0]),
+        candidate(2, 3.0, parents=[1]),
+    ]
+    page = Page(lineage(record(candidates=tried, best=2, returned=None)))
+    assert (page.classes("node"), page.classes("edge")) == (2, 1)
+
+
 def test_no_two_nodes_stand_in_one_place():
     page = Page(lineage(record()))
     places = [(circle["cx"], circle["cy"]) for circle in page.all("circle")]

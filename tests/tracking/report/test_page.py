@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from mlflow_dspy_plugin.tracking.report.page import page_of
-from tests.tracking.records import empty_record, failed_record, long_record, program, record
+from tests.tracking.records import candidate, empty_record, failed_record, long_record, program, record
 from tests.tracking.report.reader import Page
 
 CANARY = """</style></title></textarea>--><script>alert(1)</script>"'><img src=x onerror=alert(2) x="'javascript:"""
@@ -29,7 +29,7 @@ def _poisoned_name(name):
 FORMAT = set(
     "format optimizer parameters program metric status error started seconds datasets rows digest baseline best best_score"
     " usage calls cached input_tokens output_tokens total_tokens cost candidates number step at kind score failures parents"
-    " why run_id is_best_so_far programs class predictors signature fields_said prefix desc instructions demos notes candidate before returned left_out id"
+    " why run_id is_best_so_far same_as programs class predictors signature fields_said prefix desc instructions demos notes candidate before returned left_out id"
     " inputs expected prediction trace_id tokens".split()
 )
 RECORDS = {
@@ -116,6 +116,13 @@ def test_the_score_of_another_program_is_not_that_of_the_program_before():
     text = Page(page_of(record(baseline=None))).text
     assert "First candidate 31.0% the program before was not scored" in text
     assert "Gain –" in text
+
+
+def test_a_candidate_that_was_scored_twice_is_counted_once():
+    again = [candidate(12 + n, 33.3, kind="minibatch", program="p8", same_as=8) for n in range(2)]
+    page = Page(page_of(record(candidates=[*record()["candidates"], *again])))
+    assert "It scored 12 candidates" in page.text
+    assert "Candidates 12 " in page.text
 
 
 def test_a_failure_is_shown_with_its_error_and_all_that_was_known():
