@@ -382,9 +382,9 @@ def test_the_table_of_candidates_is_that_of_the_record(compiled):
     for run in compiled.compiles:
         table, candidates = run.rows("candidates.json"), run.record["candidates"]
         for line, each in zip(table, candidates, strict=True):
-            usage = each["usage"].values()
-            assert line["llm_calls"] == sum(spent["calls"] for spent in usage)
-            assert line["tokens"] == sum(spent["total_tokens"] for spent in usage)
+            usage = each["usage"]
+            assert line["llm_calls"] == (usage and sum(spent["calls"] for spent in usage.values()))
+            assert line["tokens"] == (usage and sum(spent["total_tokens"] for spent in usage.values()))
             assert {name: line[name] for name in ("number", "score", "kind", "parents", "run_id")} == {
                 name: each[name] for name in ("number", "score", "kind", "parents", "run_id")
             }
@@ -465,6 +465,22 @@ def test_gepa_tells_what_its_reflections_have_proposed_and_what_became_of_it(com
     assert len(rejected) + len(accepted) == len(reflections) + len(notes(compiled, "merge"))
     assert all(each["why"] and each["parents"] for each in rejected)
     assert not any("its parent" in each["why"] and "not better" in each["why"] for each in rejected)
+
+
+@only("GEPA")
+@pytest.mark.skipif(not GEPA_HAS_CALLBACKS, reason="this release of gepa has no callbacks")
+def test_gepa_s_minibatches_have_what_they_took(compiled):
+    candidates = compiled.top.record["candidates"]
+    for each in candidates:
+        assert {role: spent["calls"] for role, spent in each["usage"].items()} == {"task": each["rows"]}
+        assert each["seconds"] > 0
+    spent = sum(each["usage"]["task"]["total_tokens"] for each in candidates)
+    assert spent == compiled.top.record["usage"]["task"]["total_tokens"]
+
+
+@only("SIMBA")
+def test_simba_s_candidates_have_no_figures_that_nobody_has_counted(compiled):
+    assert {(each["seconds"], each["usage"]) for each in compiled.top.record["candidates"]} == {(None, None)}
 
 
 @only("GEPA")

@@ -9,6 +9,7 @@ from mlflow_dspy_plugin.seams.mipro import watch_mipro
 from mlflow_dspy_plugin.seams.reanchor import watch_reanchor
 from mlflow_dspy_plugin.seams.simba import watch_simba
 from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION
+from mlflow_dspy_plugin.tracking.meter import Spending
 from mlflow_dspy_plugin.tracking.optimization import Optimization
 from mlflow_dspy_plugin.tracking.plain_values import number, text
 
@@ -51,8 +52,15 @@ def _trial(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> N
     _note(optimization, kind, {**facts, "candidate": len(optimization.record.candidates)})
 
 
+def _scoring(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> None:
+    optimization.scoring.append(Spending(optimization.record.meter))
+
+
 def _scored(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> None:
     record, key = optimization.record, facts.get("key")
+    # What several take at one time cannot be told apart.
+    begun, optimization.scoring = optimization.scoring, []
+    spent = begun[0].until_now() if len(begun) == 1 else {}
     scores = [score for score in map(number, facts["scores"]) if score is not None]
     parents = record.numbers_of(list(facts.get("parents") or ()))
     digest = record.see_changed(facts.get("instructions")) if facts.get("program") is None else None
@@ -65,6 +73,7 @@ def _scored(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> 
             score=100 * sum(scores) / len(scores) if scores else None,
             rows=len(facts["scores"]),
             parents=parents,
+            **spent,
         )
     known.parents = parents or known.parents
     record.set_kind(known, facts["kind"])
@@ -101,5 +110,6 @@ _HANDLERS: dict[str, _Handler] = {
     "candidate_scored": _scored,
     "candidate_accepted": _accepted,
     "candidate_rejected": _rejected,
+    "scoring": _scoring,
     "trial": _trial,
 }

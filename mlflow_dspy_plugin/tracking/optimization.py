@@ -13,7 +13,7 @@ from mlflow_dspy_plugin.recording.runs import Run
 from mlflow_dspy_plugin.seams.optimizers import copy_of
 from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
-from mlflow_dspy_plugin.tracking.meter import Stopwatch
+from mlflow_dspy_plugin.tracking.meter import Spending, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
 from mlflow_dspy_plugin.tracking.record import Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of
@@ -41,6 +41,8 @@ class Optimization:
         self._lock = threading.Lock()
         self._runs_left, self._steps = most_runs, {}
         self._best_program: Any = None
+        # What is being spent on candidates that will be told of by other means than `dspy.Evaluate`.
+        self.scoring: list[Spending] = []
         self._scope = Scope(record)
         self._written_at, self._pause = time.monotonic(), _SECONDS_BETWEEN
 
@@ -115,7 +117,7 @@ class Optimization:
         """Note a candidate that was scored by other means than `dspy.Evaluate`."""
         key, rows = known.pop("key", None), known.pop("row_results", [])
         digest = known.pop("program", None) or self.record.see(tried)
-        candidate = self.record.add({"seconds": 0.0, "program": digest, **known}, key)
+        candidate = self.record.add({"seconds": None, "program": digest, **known}, key)
         self._scored(candidate, tried, lambda: rows)
         return candidate
 
@@ -224,7 +226,8 @@ def _columns(example: Any) -> dict[str, Any]:
 
 def _line(candidate: dict[str, Any]) -> dict[str, Any]:
     """A candidate as a line of the table."""
-    usage = candidate["usage"].values()
-    spent = {name: sum(each[name] or 0 for each in usage) for name in ("calls", "total_tokens", "cost")}
+    spent: dict[str, Any] = dict.fromkeys(("calls", "total_tokens", "cost"))
+    if candidate["usage"] is not None:
+        spent = {name: sum(each[name] or 0 for each in candidate["usage"].values()) for name in spent}
     told = {name: value for name, value in candidate.items() if name != "usage"}
     return {**told, "llm_calls": spent["calls"], "tokens": spent["total_tokens"], "cost": spent["cost"]}

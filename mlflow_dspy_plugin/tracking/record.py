@@ -29,6 +29,7 @@ class Candidate:
         at: When it was scored, in seconds since the start.
         program: The digest of the program.
         kind: `FULL`, `MINIBATCH` or `TRAIN`.
+        seconds: How long scoring it took; None, as its usage, where nobody can tell it from that of others.
         score: As DSPy gives it, in percent mostly; None where there is none.
         run: Its run, where it has one.
         same_as: The number of the candidate that it is another score of.
@@ -36,7 +37,7 @@ class Candidate:
 
     number: int
     at: float
-    seconds: float
+    seconds: float | None
     program: str | None
     kind: str
     score: float | None
@@ -45,7 +46,7 @@ class Candidate:
     parents: list[int] = field(default_factory=list)
     status: str = "scored"
     why: str | None = None
-    usage: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, Any] | None = None
     run: Any = None
     is_best_so_far: bool = False
     same_as: int | None = None

@@ -33,6 +33,10 @@ def test_what_is_logged_is_in_the_record_with_the_best_program(runs):
         (50.0, "minibatch", [1], "rejected", None),
     ]
     assert (record["baseline"], record["best"], record["best_score"], record["metric"]) == (40.0, 1, 60.0, "right")
+    assert {(c["seconds"], c["usage"]) for c in record["candidates"]} == {(None, None)}
+    assert {(c["seconds"], c["llm_calls"], c["tokens"], c["cost"]) for c in run.rows("candidates.json")} == {
+        (None,) * 4
+    }
     assert record["datasets"]["trainset"]["rows"] == 4
     assert [note["text"] for note in record["notes"]] == ["Be brief."]
     assert run.load("best_model.json")["signature"]["instructions"] == "Be brief."

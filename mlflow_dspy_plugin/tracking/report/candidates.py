@@ -77,6 +77,7 @@ def _row(
     before = program_of(record, by_number.get(parents[0])) if parents else program_before(record)
     tried = _tried(program_of(record, candidate), before, is_before(record, candidate))
     cost = spent.cost if spent.calls else None
+    calls, tokens = (None, None) if candidate.get("usage") is None else (spent.calls, spent.total_tokens)
     return layout.row(
         join(f"#{number}", _mark(record, candidate) if is_chosen else None),
         layout.figure(wording.percent(candidate.get("score")), _scored_on(candidate)),
@@ -84,8 +85,8 @@ def _row(
         element("td", tried if same_as is None else join("the same as ", _parents([same_as], links))),
         element("td", _parents(parents, links)),
         layout.figure(wording.number(candidate.get("rows")), _failures(candidate)),
-        layout.figure(wording.number(spent.calls), _by_role(candidate)),
-        layout.figure(wording.number(spent.total_tokens)),
+        layout.figure(wording.number(calls), _by_role(candidate)),
+        layout.figure(wording.number(tokens)),
         layout.figure(wording.UNKNOWN if cost is None else wording.money(cost)),
         layout.figure(wording.duration(candidate.get("seconds")), _at(candidate)),
         id=f"candidate-{number}",

@@ -108,6 +108,13 @@ def test_a_cost_that_nobody_knows_is_no_zero():
     assert "$0" in line_of(free, 0)
 
 
+def test_what_nobody_has_counted_is_no_zero():
+    line = line_of(record(candidates=[candidate(0, 1.0, usage=None, seconds=None, at=None)], best=0, returned=None), 0)
+    assert line.endswith("50 – – – –")
+    line = line_of(record(candidates=[candidate(0, 1.0, usage={}, seconds=0.0, at=None)], best=0, returned=None), 0)
+    assert line.endswith("50 0 0 – 0.0 s")
+
+
 def test_of_very_many_the_best_the_first_the_leaders_the_accepted_and_the_newest_are_shown():
     made = long_record(2_000)
     page = shown(made)
