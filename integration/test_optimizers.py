@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -368,10 +369,10 @@ def test_the_best_candidate_is_the_program_that_was_returned(compiled):
 
 def test_the_examples_of_the_program_before_and_the_best_are_kept(compiled):
     rows, best = compiled.top.record["rows"], compiled.top.record["best"]
-    logged = [each for each in compiled.top.record["candidates"] if each["run_id"] is not None]
-    assert bool(rows["best"]) == bool(logged)
-    assert bool(rows["before"]) == (bool(logged) and compiled.case.name not in STUDENTLESS)
-    if logged:
+    tells_rows = best is not None and compiled.case.name != "ReAnchor"
+    assert bool(rows["best"]) == tells_rows
+    assert bool(rows["before"]) == (tells_rows and compiled.case.name not in STUDENTLESS)
+    if tells_rows:
         assert 100 * sum(row["score"] for row in rows["best"]) / len(rows["best"]) == pytest.approx(
             compiled.top.record["candidates"][best]["score"], abs=0.01
         )
@@ -532,6 +533,22 @@ def test_simba_tells_its_buckets_and_what_its_strategies_have_added(compiled):
     final = [each["score"] for each in compiled.program.candidate_programs]
     assert sorted(scores_of(record["candidates"], "train")) == pytest.approx(sorted(100 * each for each in final))
     assert len(scores_of(record["candidates"], "minibatch")) == len(strategies)
+
+
+@only("SIMBA")
+def test_simba_s_best_has_its_line_from_the_program_before_and_its_examples(compiled):
+    record, best = compiled.top.record, compiled.best
+    whole = [each for each in record["candidates"] if each["kind"] == "train"]
+    assert len(whole) > 1
+    assert {bool(each["parents"]) for each in whole if each["program"] != record["before"]} == {True}
+    while best["parents"]:
+        best = record["candidates"][best["parents"][0]]
+    assert best["program"] == record["before"]
+    before, after = ({row["id"]: row["score"] for row in record["rows"][which]} for which in ("before", "best"))
+    assert before.keys() == after.keys()
+    won = sum(after[each] > before[each] for each in before)
+    assert f"the program before {won}" in " ".join(re.sub("<[^>]+>", " ", compiled.top.text("report.html")).split())
+    assert record["rows"]["best"][0]["prediction"]["label"]
 
 
 @pytest.mark.skipif("ReAnchor" not in CASES, reason="this release has no ReAnchor")

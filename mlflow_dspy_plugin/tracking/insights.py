@@ -62,7 +62,7 @@ def _scored(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> 
     begun, optimization.scoring = optimization.scoring, []
     spent = begun[0].until_now() if len(begun) == 1 else {}
     scores = [score for score in map(number, facts["scores"]) if score is not None]
-    parents = record.numbers_of(list(facts.get("parents") or ()))
+    parents = record.parents_of(key, facts.get("parents"))
     digest = record.see_changed(facts.get("instructions")) if facts.get("program") is None else None
     known = record.last_of(digest, len(facts["scores"])) if facts.get("logged") and digest is not None else None
     if known is None:
@@ -73,6 +73,7 @@ def _scored(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> 
             score=100 * sum(scores) / len(scores) if scores else None,
             rows=len(facts["scores"]),
             parents=parents,
+            results=facts.get("results"),
             **spent,
         )
     known.parents = parents or known.parents

@@ -17,6 +17,7 @@ from mlflow_dspy_plugin.tracking.meter import Spending, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
 from mlflow_dspy_plugin.tracking.record import Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of
+from mlflow_dspy_plugin.tracking.rows import Rows
 from mlflow_dspy_plugin.tracking.scope import Scope
 
 # The table and the record are written anew at most this often, and for a small part of the time.
@@ -115,10 +116,10 @@ class Optimization:
 
     def add_candidate(self, tried: Any, **known: Any) -> Candidate:
         """Note a candidate that was scored by other means than `dspy.Evaluate`."""
-        key, rows = known.pop("key", None), known.pop("row_results", [])
+        key, results = known.pop("key", None), known.pop("results", None) or []
         digest = known.pop("program", None) or self.record.see(tried)
         candidate = self.record.add({"seconds": None, "program": digest, **known}, key)
-        self._scored(candidate, tried, lambda: rows)
+        self._scored(candidate, tried, lambda: _uncounted(results))
         return candidate
 
     def _scored(
@@ -210,6 +211,12 @@ class Optimization:
         """Wait until it is written, as long as that is quick; a part of another one waits with that."""
         if self.outer is None:
             self.run.recorder.settle(self.record.elapsed)
+
+
+def _uncounted(results: Sequence[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
+    """Rows of which nobody has seen what they took."""
+    rows = Rows("score", lambda: None).of(results).as_plain()
+    return [{**row, "seconds": None, "tokens": None} for row in rows]
 
 
 def _saving(program: Any):

@@ -86,6 +86,7 @@ class Record:
         self._rows: dict[str, tuple[Candidate, list[Any]]] = {}
         # What the optimizer calls its candidates, and what was noted of those that are still to be scored.
         self._keys: dict[Any, int] = {}
+        self._parents: dict[Any, list[Any]] = {}
         self._waiting: dict[Any, list[dict[str, Any]]] = {}
 
     @property
@@ -212,6 +213,13 @@ class Record:
         """The numbers of candidates by what the optimizer calls them."""
         with self._lock:
             return [self._keys[key] for key in keys if key in self._keys]
+
+    def parents_of(self, key: Any, told: Sequence[Any] | None) -> list[int]:
+        """The numbers of the candidates that one was made from, where that is told now or was before."""
+        with self._lock:
+            if told is not None and key is not None:
+                self._parents[key] = list(told)
+            return self.numbers_of(self._parents.get(key, []) if told is None else told)
 
     def last_of(self, program: str | None, rows: int | None = None) -> Candidate | None:
         """The newest candidate that is this program, scored on so many rows."""
