@@ -328,7 +328,9 @@ def test_the_learning_curve_is_in_the_metrics_by_step(compiled):
     for run in compiled.compiles:
         record, scores = run.record, [(each["number"], each["score"]) for each in run.record["candidates"]]
         assert run.history("score") == [(step, pytest.approx(score)) for step, score in scores]
-        assert [step for step, _ in run.history("best_score")] == [step for step, _ in scores]
+        # The last point is the best program's, as a model.
+        steps = range(len(scores) + (run is compiled.top and scores != []))
+        assert [step for step, _ in run.history("best_score")] == list(steps)
         for name, spent in (("llm_calls", "calls"), ("tokens", "total_tokens")):
             values = [value for _, value in run.history(name)]
             assert values == sorted(values)
@@ -405,6 +407,19 @@ def test_the_report_tells_of_it(compiled):
 def test_the_best_program_is_a_model_that_answers_as_it_does(compiled, setting):
     (model_id,) = compiled.top.models
     assert [run.models for run in compiled.runs if run is not compiled.top] == [[]] * (len(compiled.runs) - 1)
+    metrics, record = mlflow.get_logged_model(model_id).metrics or [], compiled.top.record
+    best = [] if record["best"] is None else [("best_score", record["best_score"], compiled.top.id)]
+    assert [(metric.key, metric.value, metric.run_id) for metric in metrics] == best
+    for metric in metrics:
+        name = metric.dataset_name
+        assert name == (
+            "trainset"
+            if compiled.best["kind"] == "train"
+            else "valset"
+            if "valset" in record["datasets"]
+            else "trainset"
+        )
+        assert metric.dataset_digest == record["datasets"][name]["digest"]
     loaded = mlflow.dspy.load_model(f"models:/{model_id}")
     assert type(loaded).__name__ == type(compiled.program).__name__
     for example in setting.valset[:4]:

@@ -15,7 +15,7 @@ from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
 from mlflow_dspy_plugin.tracking.meter import Spending, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
-from mlflow_dspy_plugin.tracking.record import Candidate, Record
+from mlflow_dspy_plugin.tracking.record import MINIBATCH, TRAIN, Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of
 from mlflow_dspy_plugin.tracking.rows import Rows
 from mlflow_dspy_plugin.tracking.scope import Scope
@@ -197,7 +197,20 @@ class Optimization:
             return
         artifacts.write_program(self.run, best, names.BEST_MODEL_FILE)
         if self.outer is None:
-            attempt(lambda: self.run.model(_saving(best), names.BEST_MODEL), self._no_model)
+            attempt(lambda: self.run.model(_saving(best), names.BEST_MODEL, **self._scored_with()), self._no_model)
+
+    def _scored_with(self) -> dict[str, Any]:
+        """What MLflow shows with the model: its score, and the examples that it was scored on."""
+        record, chosen = self.record, self.record.chosen
+        if chosen is None or chosen.score is None:
+            return {}
+        metric = names.METRIC_BEST_SCORE if chosen is record.best else names.METRIC_SCORE
+        told: dict[str, Any] = {"scores": [(metric, chosen.score, len(record.candidates))]}
+        name = "trainset" if chosen.kind == TRAIN or "valset" not in record.datasets else "valset"
+        known = record.datasets.get(name)
+        if known is not None and chosen.kind != MINIBATCH and chosen.rows == known["rows"]:
+            told["dataset"] = {"name": name, "digest": known["digest"]}
+        return told
 
     def _no_model(self, error: BaseException) -> None:
         self.record.leave_out(f"the model of the best program: {text(error)}")

@@ -100,6 +100,13 @@ class Record:
         return self._best
 
     @property
+    def chosen(self) -> Candidate | None:
+        """The candidate that was returned; the best where nothing was returned, and None where that was not scored."""
+        if self._best is None or self.returned in (None, self._best.program):
+            return self._best
+        return self.last_of(self.returned)
+
+    @property
     def baseline(self) -> float | None:
         """The score of the program before, on the same examples as the best; None where it was not scored on them."""
         with self._lock:

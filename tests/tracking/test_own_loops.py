@@ -41,7 +41,8 @@ def test_what_is_logged_is_in_the_record_with_the_best_program(runs):
     assert [note["text"] for note in record["notes"]] == ["Be brief."]
     assert run.load("best_model.json")["signature"]["instructions"] == "Be brief."
     assert run.history("score") == [(0, 40.0), (1, 60.0), (2, 50.0)]
-    assert run.history("best_score") == [(0, 40.0), (1, 60.0), (2, 60.0)]
+    # The last point is the best program's, as a model.
+    assert run.history("best_score") == [(0, 40.0), (1, 60.0), (2, 60.0), (3, 60.0)]
     assert (run.metrics["baseline"], run.metrics["gain"]) == (40.0, 20.0)
     assert "report.html" in run.files
 
