@@ -13,6 +13,7 @@ from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION, entered
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation
+from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.meter import METERS
 from mlflow_dspy_plugin.tracking.optimization import Optimization
 from mlflow_dspy_plugin.tracking.roles import PROGRAM
@@ -57,7 +58,7 @@ class EvaluationCallback(dspy_seam.Watcher):
         if optimization is not None:
             evaluation = optimization.begin_evaluation(**asked, key=key)
         else:
-            run, step = self._run(key)
+            run, step = self._run(f"{key} {metric_name(asked['metric']) or 'score'}")
             evaluation = Evaluation(**asked, key=key, run=run, step=step)
             run_id = entered(run, None)
             evaluation.describe()

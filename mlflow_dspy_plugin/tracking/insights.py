@@ -74,6 +74,7 @@ def _scored(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> 
             rows=len(facts["scores"]),
             parents=parents,
             results=facts.get("results"),
+            percent=True,
             **spent,
         )
     known.parents = parents or known.parents

@@ -117,6 +117,7 @@ class Optimization:
     def add_candidate(self, tried: Any, **known: Any) -> Candidate:
         """Note a candidate that was scored by other means than `dspy.Evaluate`."""
         key, results = known.pop("key", None), known.pop("results", None) or []
+        self.record.percent &= known.pop("percent", False)
         digest = known.pop("program", None) or self.record.see(tried)
         candidate = self.record.add({"seconds": None, "program": digest, **known}, key)
         self._scored(candidate, tried, lambda: _uncounted(results))

@@ -74,6 +74,8 @@ class Record:
         self.meter = Meter()
         self.started, self._clock = time.time(), time.monotonic()
         self.status, self.error = "RUNNING", None
+        # As DSPy gives scores; those of a search by hand are whatever it calls them.
+        self.percent = True
         self.seconds: float | None = None
         self.datasets: dict[str, Any] = {}
         self.candidates: list[Candidate] = []
@@ -279,6 +281,7 @@ class Record:
                 "baseline": self.baseline,
                 "best": best.number if best is not None else None,
                 "best_score": best.score if best is not None else None,
+                "percent": self.percent,
                 "before": self.before,
                 "returned": self.returned,
                 "usage": self.meter.as_plain(),

@@ -157,6 +157,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "baseline": 31.0,
         "best": 10,
         "best_score": 56.0,
+        "percent": True,
         "usage": {"task": usage(412, 0.0412, cached=20), "reflection": usage(11, 0.132), "metric": usage(0)},
         "candidates": gepa_candidates(),
         "before": "seed",

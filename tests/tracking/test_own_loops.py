@@ -38,6 +38,9 @@ def test_what_is_logged_is_in_the_record_with_the_best_program(runs):
         (None,) * 4
     }
     assert record["datasets"]["trainset"]["rows"] == 4
+    # What the numbers are is the user's affair.
+    assert record["percent"] is False
+    assert "%" not in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html").partition("<body>")[2]
     assert [note["text"] for note in record["notes"]] == ["Be brief."]
     assert run.load("best_model.json")["signature"]["instructions"] == "Be brief."
     assert run.history("score") == [(0, 40.0), (1, 60.0), (2, 50.0)]

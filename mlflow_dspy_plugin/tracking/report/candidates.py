@@ -17,6 +17,7 @@ from mlflow_dspy_plugin.tracking.report.reading import (
     program_before,
     program_of,
     spent_on,
+    unit_of,
 )
 
 # More rows than this make a page slow to open and nobody reads them.
@@ -80,7 +81,7 @@ def _row(
     calls, tokens = (None, None) if candidate.get("usage") is None else (spent.calls, spent.total_tokens)
     return layout.row(
         join(f"#{number}", _mark(record, candidate) if is_chosen else None),
-        layout.figure(wording.percent(candidate.get("score")), _scored_on(candidate)),
+        layout.figure(unit_of(record).score(candidate.get("score")), _scored_on(candidate)),
         element("td", _status(candidate)),
         element("td", tried if same_as is None else join("the same as ", _parents([same_as], links))),
         element("td", _parents(parents, links)),

@@ -24,8 +24,8 @@ from mlflow_dspy_plugin.tracking.report.wordwise import Piece, compare_words
 
 _MOST_TEXT = 200_000
 _MOST_DEMOS = 40
-# Unchanged stretches longer than this are folded, but for their ends.
-_LONG_SAME, _END = 700, 200
+# Stretches longer than this are folded, but for their ends; those that changed later.
+_LONG_SAME, _LONG_CHANGE, _END = 700, 4_000, 200
 # White space at the ends of a text, and between its paragraphs.
 _AROUND = re.compile(r"(^\s+|\s+$|\s*\n\s*\n\s*)")
 # Demos that share less are two demos, not one that was changed.
@@ -150,6 +150,16 @@ def _piece(piece: Piece) -> Html:
 
 
 def _marked(tag: str, sign: str, text: str) -> Html:
+    """Words with their mark, the middle of many behind its beginning."""
+    if len(text) <= _LONG_CHANGE:
+        return _paragraphs(tag, sign, text)
+    middle = text[_END:-_END]
+    summary = element("summary", f"{_length(middle)} more {'put in' if tag == 'ins' else 'taken out'}")
+    folded = element("details", summary, _paragraphs(tag, sign, middle), class_="stayed")
+    return join(_paragraphs(tag, sign, text[:_END]), folded, _paragraphs(tag, sign, text[-_END:]))
+
+
+def _paragraphs(tag: str, sign: str, text: str) -> Html:
     """Words with their mark, paragraph by paragraph; the white space around these is not marked."""
     parts = _AROUND.split(text)
     return join(part if not part.strip() else element(tag, _sign(sign), part) for part in parts)

@@ -7,7 +7,7 @@ from typing import Any
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, shortened
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, spent_on, tried_in
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, spent_on, tried_in, unit_of
 
 # A status -> how it is said, and in what colour.
 _STATUS = {
@@ -25,14 +25,14 @@ _UNFINISHED = {
 
 def title_of(record: Mapping[str, Any]) -> str:
     """What came of it, in one sentence."""
-    names = {"optimizer": _name(record, "optimizer"), "program": _name(record, "program")}
+    names, unit = {each: _name(record, each) for each in ("optimizer", "program")}, unit_of(record)
     before, best = record.get("baseline"), record.get("best_score")
     if record.get("status") in _UNFINISHED:
-        return _UNFINISHED[record["status"]].format(**names) + _so_far(before, best)
+        return _UNFINISHED[record["status"]].format(**names) + _so_far(before, best, unit)
     chosen = chosen_of(record)
     if chosen is not best_of(record):
         names["returned"] = f"candidate {chosen.get('number')}"
-        names["score"] = wording.percent(chosen.get("score"))
+        names["score"] = unit.score(chosen.get("score"))
         said = "{optimizer} returned {returned} of {program}, at {score}; the best was at {best}"
     elif best is None:
         said = "{optimizer} compiled {program} without scoring it"
@@ -42,7 +42,7 @@ def title_of(record: Mapping[str, Any]) -> str:
         said = "{optimizer} found nothing better than {program} as it was, at {before}"
     else:
         said = f"{{optimizer}} {'improved' if best > before else 'took'} {{program}} from {{before}} to {{best}}"
-    return said.format(**names, before=wording.percent(before), best=wording.percent(best))
+    return said.format(**names, before=unit.score(before), best=unit.score(best))
 
 
 def headline(record: Mapping[str, Any]) -> Html:
@@ -63,12 +63,12 @@ def _name(record: Mapping[str, Any], key: str) -> str:
     return shortened(record.get(key) or f"an unnamed {key}", 60)
 
 
-def _so_far(before: float | None, best: float | None) -> str:
+def _so_far(before: float | None, best: float | None, unit: wording.Unit) -> str:
     if best is None:
         return ""
     if before is None or best == before:
-        return f": {wording.percent(best)} so far"
-    return f": from {wording.percent(before)} to {wording.percent(best)} so far"
+        return f": {unit.score(best)} so far"
+    return f": from {unit.score(before)} to {unit.score(best)} so far"
 
 
 def _story(record: Mapping[str, Any]) -> Iterator[str]:
@@ -103,9 +103,9 @@ def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
     gain = None if before is None or best is None else best - before
     kind = "good" if gain and gain > 0 else "bad" if gain and gain < 0 else None
     yield _start(record, before)
-    number = record.get("best")
-    yield layout.tile("Best", wording.percent(best), beside=None if number is None else f"candidate {number}")
-    yield layout.tile("Gain", wording.points(gain), kind=kind)
+    number, unit = record.get("best"), unit_of(record)
+    yield layout.tile("Best", unit.score(best), beside=None if number is None else f"candidate {number}")
+    yield layout.tile("Gain", unit.difference(gain), kind=kind)
     candidates = tried_in(record)
     states = Counter(each.get("status") for each in candidates)
     said = ", ".join(f"{wording.number(states[each])} {each}" for each in ("accepted", "rejected") if states[each])
@@ -123,8 +123,8 @@ def _start(record: Mapping[str, Any], before: float | None) -> Html:
     alike = [each for each in candidates_of(record) if each.get("kind") == kind]
     scores = [each["score"] for each in alike if each.get("score") is not None]
     if before is not None or len(scores) < 2:
-        return layout.tile("Before", wording.percent(before))
-    return layout.tile("First candidate", wording.percent(scores[0]), beside="the program before was not scored")
+        return layout.tile("Before", unit_of(record).score(before))
+    return layout.tile("First candidate", unit_of(record).score(scores[0]), beside="the program before was not scored")
 
 
 def _cost(spent: Any) -> str:

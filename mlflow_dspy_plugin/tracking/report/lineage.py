@@ -6,7 +6,7 @@ from typing import Any
 
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, most_telling
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, most_telling, unit_of
 
 # A drawing of more is a thicket.
 _MOST = 60
@@ -27,7 +27,9 @@ def lineage(record: Mapping[str, Any]) -> Html | None:
     rest = len(parents) - len(drawn)
     note = layout.remark(f"{wording.counted(rest, 'candidate')} of other branches are left out.") if rest else None
     what = "The best" if chosen_of(record) is best_of(record) else "What was returned"
-    return layout.section("lineage", "Family tree", _told(what, descent, parents, by_number), note, tree)
+    return layout.section(
+        "lineage", "Family tree", _told(what, descent, parents, by_number, unit_of(record)), note, tree
+    )
 
 
 def _parents_of(candidates: list[Mapping[str, Any]]) -> dict[Any, list[Any]]:
@@ -75,12 +77,14 @@ def _drawn(record: Mapping[str, Any], parents: Parents) -> list[Any]:
     return [number for number in parents if number in drawn]
 
 
-def _told(what: str, descent: list[Any], parents: Parents, by_number: Mapping[Any, Mapping[str, Any]]) -> Html | None:
+def _told(
+    what: str, descent: list[Any], parents: Parents, by_number: Mapping[Any, Mapping[str, Any]], unit: wording.Unit
+) -> Html | None:
     """A descent in words, for those who do not see the tree."""
     if len(descent) < 2:
         return None
     shown = descent if len(descent) <= 12 else [*descent[:2], None, *descent[-9:]]
-    steps = ["…" if each is None else f"#{each} ({wording.percent(by_number[each].get('score'))})" for each in shown]
+    steps = ["…" if each is None else f"#{each} ({unit.score(by_number[each].get('score'))})" for each in shown]
     merged = [f"#{each}" for each in descent if len(parents[each]) > 1]
     also = f" Merged from several: {', '.join(merged)}." if merged else ""
     return element("p", f"{what} came down this line: ", element("strong", " → ".join(steps)), ".", also)
@@ -118,7 +122,8 @@ def _tree(
     width = round(max(x for x, _ in places.values()) + _MARGIN + 24)
     height = round(max(y for _, y in places.values()) + _MARGIN + 12)
     best = best_of(record)
-    nodes = [_node(*places[each], by_number[each], by_number[each] is best) for each in drawn]
+    unit = unit_of(record)
+    nodes = [_node(*places[each], by_number[each], unit, by_number[each] is best) for each in drawn]
     drawing = element(
         "svg",
         element("title", "Family tree of the candidates, the oldest on the left"),
@@ -146,8 +151,8 @@ def _edges(
             yield element("path", d=path, class_=" ".join(kind for kind in kinds if kind))
 
 
-def _node(x: float, y: float, candidate: Mapping[str, Any], is_best: bool) -> Html:
-    number, score = candidate.get("number"), wording.percent(candidate.get("score"))
+def _node(x: float, y: float, candidate: Mapping[str, Any], unit: wording.Unit, is_best: bool) -> Html:
+    number, score = candidate.get("number"), unit.score(candidate.get("score"))
     kinds = [candidate.get("status") or "scored", candidate.get("kind") or "full", "best" if is_best else ""]
     title = element("title", f"#{number}: {score}, {kinds[1]}, {kinds[0]}{', the best' if is_best else ''}")
     return element(

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from mlflow_dspy_plugin.tracking.report import wording
+from mlflow_dspy_plugin.tracking.report.wording import PLAIN, Unit
+
 # What an optimizer's LM calls are made for, and what a page calls it.
 ROLES = {"task": "Task LM", "reflection": "Reflection LM", "metric": "LM calls of the metric"}
 
@@ -55,6 +58,12 @@ def candidates_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def tried_in(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The candidates, each once however often it was scored."""
     return [each for each in candidates_of(record) if each.get("same_as") is None]
+
+
+def unit_of(record: Mapping[str, Any]) -> Unit:
+    """How its scores are said: in percent, unless they were not given in percent."""
+    percent, scores = record.get("percent") is not False, [each.get("score") for each in candidates_of(record)]
+    return wording.unit_of([*scores, record.get("baseline"), record.get("best_score")]) if percent else PLAIN
 
 
 def best_of(record: Mapping[str, Any]) -> Mapping[str, Any] | None:

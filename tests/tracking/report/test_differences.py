@@ -1,5 +1,7 @@
 """What changed in the program, from the first to the best."""
 
+import pytest
+
 from mlflow_dspy_plugin.tracking.report.differences import differences
 from tests.tracking.records import candidate, program, record
 from tests.tracking.report.reader import Page
@@ -112,6 +114,15 @@ def test_a_long_stretch_that_stayed_is_folded():
     page = between(program(f"{long}Then one."), program(f"{long}Then two."))
     assert "words that stayed the same" in page.text
     assert page.classes("stayed") == 1
+
+
+@pytest.mark.parametrize(("sides", "said"), [(0, "taken out"), (1, "put in")])
+def test_a_long_change_is_folded(sides, said):
+    texts = ["Sort.", " ".join(f"word{number}" for number in range(2_000))]
+    page = between(*(program(text) for text in (texts if sides else texts[::-1])))
+    assert f"words more {said}" in page.text
+    assert page.classes("stayed") == 1
+    assert "word1999" in page.text
 
 
 def test_very_many_demos_are_counted():
