@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,8 @@ SCORELESS = {"BootstrapFewShot", "LabeledFewShot", "KNNFewShot", "Ensemble"}
 SCORELESS |= set() if TOGETHER_TAKES_ALL else {"BetterTogether"}
 # Those that score by other means than `dspy.Evaluate`.
 EVALUATE_LESS = {"SIMBA", "ReAnchor"}
+# Those that never score the program as it was.
+STUDENTLESS = {"InferRules", "BootstrapFewShotWithOptuna"}
 
 
 # -- what they run on -------------------------------------------------------------------------
@@ -325,7 +328,9 @@ def test_the_learning_curve_is_in_the_metrics_by_step(compiled):
     for run in compiled.compiles:
         record, scores = run.record, [(each["number"], each["score"]) for each in run.record["candidates"]]
         assert run.history("score") == [(step, pytest.approx(score)) for step, score in scores]
-        assert [step for step, _ in run.history("best_score")] == [step for step, _ in scores]
+        # The last point is the best program's, as a model.
+        steps = range(len(scores) + (run is compiled.top and scores != []))
+        assert [step for step, _ in run.history("best_score")] == list(steps)
         for name, spent in (("llm_calls", "calls"), ("tokens", "total_tokens")):
             values = [value for _, value in run.history(name)]
             assert values == sorted(values)
@@ -343,11 +348,12 @@ def test_baseline_best_and_gain_follow_from_the_candidates(compiled):
             assert (record["baseline"], record["best"], record["best_score"]) == (None, None, None)
             assert set(told.values()) == {None}
             continue
-        before = [each for each in whole if each["program"] == record["before"]] or whole
+        before = [each["score"] for each in whole if each["program"] == record["before"]]
         best = max(each["score"] for each in whole)
-        assert record["baseline"] == told["baseline"] == before[0]["score"]
+        assert record["baseline"] == told["baseline"] == (before[0] if before else None)
         assert record["best_score"] == told["best_score"] == told["eval"] == best
-        assert told["gain"] == pytest.approx(best - before[0]["score"])
+        assert told["gain"] == (pytest.approx(best - before[0]) if before else None)
+        assert bool(before) == (record["optimizer"] not in STUDENTLESS)
         assert record["candidates"][record["best"]]["score"] == best
         assert record["candidates"][record["best"]]["is_best_so_far"]
 
@@ -360,26 +366,28 @@ def test_the_best_candidate_is_the_program_that_was_returned(compiled):
     best = compiled.top.record["programs"][compiled.best["program"]]["predictors"]["classify"]
     assert best["instructions"] == predictor.signature.instructions
     assert len(best["demos"]) == len(predictor.demos)
+    assert compiled.best["program"] == compiled.top.record["returned"]
 
 
-def test_the_examples_of_the_first_and_the_best_are_kept(compiled):
+def test_the_examples_of_the_program_before_and_the_best_are_kept(compiled):
     rows, best = compiled.top.record["rows"], compiled.top.record["best"]
-    logged = [each for each in compiled.top.record["candidates"] if each["run_id"] is not None]
-    assert bool(rows["before"]) == bool(logged)
-    if logged:
+    tells_rows = best is not None and compiled.case.name != "ReAnchor"
+    assert bool(rows["best"]) == tells_rows
+    assert bool(rows["before"]) == (tells_rows and compiled.case.name not in STUDENTLESS)
+    if tells_rows:
         assert 100 * sum(row["score"] for row in rows["best"]) / len(rows["best"]) == pytest.approx(
             compiled.top.record["candidates"][best]["score"], abs=0.01
         )
-        assert {row["id"] for row in rows["before"]} == {row["id"] for row in rows["best"]}
+        assert {row["id"] for row in rows["before"]} in (set(), {row["id"] for row in rows["best"]})
 
 
 def test_the_table_of_candidates_is_that_of_the_record(compiled):
     for run in compiled.compiles:
         table, candidates = run.rows("candidates.json"), run.record["candidates"]
         for line, each in zip(table, candidates, strict=True):
-            usage = each["usage"].values()
-            assert line["llm_calls"] == sum(spent["calls"] for spent in usage)
-            assert line["tokens"] == sum(spent["total_tokens"] for spent in usage)
+            usage = each["usage"]
+            assert line["llm_calls"] == (usage and sum(spent["calls"] for spent in usage.values()))
+            assert line["tokens"] == (usage and sum(spent["total_tokens"] for spent in usage.values()))
             assert {name: line[name] for name in ("number", "score", "kind", "parents", "run_id")} == {
                 name: each[name] for name in ("number", "score", "kind", "parents", "run_id")
             }
@@ -391,11 +399,27 @@ def test_the_report_tells_of_it(compiled):
     assert compiled.case.name in page
     if record["best"] is not None:
         assert f"{record['best_score']:.1f}%" in page
+    assert "No program that was tried" not in page
+    tells_change = "to the program that was returned" in page
+    assert tells_change == (record["best"] is None and record["returned"] != record["before"])
 
 
 def test_the_best_program_is_a_model_that_answers_as_it_does(compiled, setting):
     (model_id,) = compiled.top.models
     assert [run.models for run in compiled.runs if run is not compiled.top] == [[]] * (len(compiled.runs) - 1)
+    metrics, record = mlflow.get_logged_model(model_id).metrics or [], compiled.top.record
+    best = [] if record["best"] is None else [("best_score", record["best_score"], compiled.top.id)]
+    assert [(metric.key, metric.value, metric.run_id) for metric in metrics] == best
+    for metric in metrics:
+        name = metric.dataset_name
+        assert name == (
+            "trainset"
+            if compiled.best["kind"] == "train"
+            else "valset"
+            if "valset" in record["datasets"]
+            else "trainset"
+        )
+        assert metric.dataset_digest == record["datasets"][name]["digest"]
     loaded = mlflow.dspy.load_model(f"models:/{model_id}")
     assert type(loaded).__name__ == type(compiled.program).__name__
     for example in setting.valset[:4]:
@@ -456,6 +480,39 @@ def test_gepa_tells_what_its_reflections_have_proposed_and_what_became_of_it(com
     accepted = [each for each in record["candidates"] if each["status"] == "accepted" and each["kind"] == "full"]
     assert len(rejected) + len(accepted) == len(reflections) + len(notes(compiled, "merge"))
     assert all(each["why"] and each["parents"] for each in rejected)
+    assert not any("its parent" in each["why"] and "not better" in each["why"] for each in rejected)
+
+
+@only("GEPA")
+@pytest.mark.skipif(not GEPA_HAS_CALLBACKS, reason="this release of gepa has no callbacks")
+def test_gepa_s_minibatches_have_what_they_took(compiled):
+    candidates = compiled.top.record["candidates"]
+    for each in candidates:
+        assert {role: spent["calls"] for role, spent in each["usage"].items()} == {"task": each["rows"]}
+        assert each["seconds"] > 0
+    spent = sum(each["usage"]["task"]["total_tokens"] for each in candidates)
+    assert spent == compiled.top.record["usage"]["task"]["total_tokens"]
+
+
+@only("SIMBA")
+def test_simba_s_candidates_have_no_figures_that_nobody_has_counted(compiled):
+    assert {(each["seconds"], each["usage"]) for each in compiled.top.record["candidates"]} == {(None, None)}
+
+
+@only("GEPA")
+@pytest.mark.skipif(not GEPA_HAS_CALLBACKS, reason="this release of gepa has no callbacks")
+def test_gepa_s_candidates_are_each_one_however_often_they_were_scored(compiled):
+    record = compiled.top.record
+    tried = [each for each in record["candidates"] if each["same_as"] is None]
+    again = [each for each in record["candidates"] if each["same_as"] is not None]
+    rejected = [each for each in tried if each["status"] == "rejected"]
+    assert len(tried) == len(compiled.program.detailed_results.candidates) + len(rejected)
+    assert f"It scored {len(tried)} candidates" in compiled.top.text("report.html")
+    # Each reflection begins with a score of the parent.
+    assert len(again) >= len(notes(compiled, "reflection"))
+    for each in again:
+        assert record["candidates"][each["same_as"]]["program"] == each["program"]
+        assert each["kind"] == "minibatch"
 
 
 @only("MIPROv2")
@@ -491,6 +548,22 @@ def test_simba_tells_its_buckets_and_what_its_strategies_have_added(compiled):
     final = [each["score"] for each in compiled.program.candidate_programs]
     assert sorted(scores_of(record["candidates"], "train")) == pytest.approx(sorted(100 * each for each in final))
     assert len(scores_of(record["candidates"], "minibatch")) == len(strategies)
+
+
+@only("SIMBA")
+def test_simba_s_best_has_its_line_from_the_program_before_and_its_examples(compiled):
+    record, best = compiled.top.record, compiled.best
+    whole = [each for each in record["candidates"] if each["kind"] == "train"]
+    assert len(whole) > 1
+    assert {bool(each["parents"]) for each in whole if each["program"] != record["before"]} == {True}
+    while best["parents"]:
+        best = record["candidates"][best["parents"][0]]
+    assert best["program"] == record["before"]
+    before, after = ({row["id"]: row["score"] for row in record["rows"][which]} for which in ("before", "best"))
+    assert before.keys() == after.keys()
+    won = sum(after[each] > before[each] for each in before)
+    assert f"the program before {won}" in " ".join(re.sub("<[^>]+>", " ", compiled.top.text("report.html")).split())
+    assert record["rows"]["best"][0]["prediction"]["label"]
 
 
 @pytest.mark.skipif("ReAnchor" not in CASES, reason="this release has no ReAnchor")

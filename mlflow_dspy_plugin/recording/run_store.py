@@ -178,6 +178,9 @@ class RunStore:
         self._client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
         self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=operation["step"])])
         shutil.rmtree(folder, ignore_errors=True)
+        dataset = {f"dataset_{key}": value for key, value in (operation.get("dataset") or {}).items()}
+        for metric in operation.get("metrics") or ():
+            self._client.log_metric(run_id, *metric, synchronous=True, model_id=logged.model_id, **dataset)
 
     def _traces(self, operation: Operation) -> None:
         self._client.link_traces_to_run(operation["traces"], self._id_of(operation))

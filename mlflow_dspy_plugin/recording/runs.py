@@ -93,12 +93,29 @@ class Run:
         keys = [run.key for run in named if run.run_id is None]
         self._put("text", text=text, file=file, named=keys)
 
-    def model(self, save: Callable[[Path], None], name: str, step: int = 0) -> None:
-        """Log a model, which `save` writes into a folder now."""
+    def model(
+        self,
+        save: Callable[[Path], None],
+        name: str,
+        step: int = 0,
+        scores: Sequence[tuple[str, float, int]] = (),
+        dataset: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log a model.
+
+        Args:
+            save: Writes it into a folder, now.
+            name: Its name.
+            step: Where in the run it belongs.
+            scores: Its metrics, each at a step of its own; they are the run's too.
+            dataset: Name and digest of what it was scored on, an input of the run.
+        """
         folder = _models_folder(self.recorder.store.uri) / uuid.uuid4().hex
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         save(folder)
-        self._put("model", folder=str(folder), name=name, step=step)
+        now = int(time.time() * 1000)
+        metrics = [[metric, value, now, at] for metric, value, at in scores]
+        self._put("model", folder=str(folder), name=name, step=step, metrics=metrics, dataset=dict(dataset or {}))
 
     def traces(self, trace_ids: Sequence[str]) -> None:
         """Link traces to it."""

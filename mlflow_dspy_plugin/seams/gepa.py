@@ -4,6 +4,8 @@ It is told in the thread and context of the compile. gepa numbers the candidates
 all that were scored, the rejected too. Texts are of components: the instructions of each predictor, the source of
 each `dspy.Flex`.
 
+scoring()
+    Before a minibatch is scored; what follows next on it is its score, unless several are scored at once.
 candidate_scored(program=None, instructions, scores, kind, parents, key, logged)
     Each time a candidate is scored: "full" on the validation set, "minibatch" on some rows of the training set (a
     parent to be reflected on, then its child) or of the validation set (a merge). A key that was told before is a
@@ -151,6 +153,10 @@ class _Observer:
         for number in range(len(self._kept), len(state.program_candidates)):
             parents = [each for each in state.parent_program_for_candidate[number] if each is not None]
             self._kept.append(self._candidate(state.program_candidates[number], parents))
+
+    @never_raises
+    def on_evaluation_start(self, event: dict[str, Any]) -> None:
+        self._tell("scoring")
 
     @never_raises
     def on_evaluation_end(self, event: dict[str, Any]) -> None:

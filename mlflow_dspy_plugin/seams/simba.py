@@ -12,10 +12,11 @@ strategy(step, name, added, key, parents)
     that it has started from, some of whose demos were dropped before; `key` is the candidate's.
 error(exception)
     A strategy has failed; SIMBA goes on to the next bucket.
-candidate_scored(program, instructions=None, scores, kind, parents, key)
+candidate_scored(program, instructions=None, scores, kind, parents, key, results=None)
     Of each candidate of a step, once all of them are scored on the "minibatch"; and of those that SIMBA chooses from
     at the end, on the whole trainset ("train"), with the key that they had, and no word of parents. `program` is the
-    optimizer's own object; `scores` are what the metric has given for each row.
+    optimizer's own object; `scores` are what the metric has given for each row, and `results` at the end the rows, as
+    those of `dspy.Evaluate`: (example, prediction, score).
 """
 
 import contextvars
@@ -88,31 +89,41 @@ class _Climb:
         wrapped, self._wrapped = self._wrapped, {}
         tell_stage = next(self._stages, self._tell_final)
         programs = [wrapped[id(function)][1] for function, _ in pairs]
-        tell_stage(programs, [output["score"] for output in outputs])
+        tell_stage(programs, outputs)
 
-    def _tell_buckets(self, _: list[Any], scores: list[Any]) -> None:
-        numbers = [float(score) for score in scores]
+    def _tell_buckets(self, _: list[Any], outputs: list[Any]) -> None:
+        numbers = [float(output["score"]) for output in outputs]
         rows = len(numbers) // self._samples
         buckets = [_gaps(numbers[row::rows]) for row in range(rows)]
         for max_to_min, highest, max_to_avg in sorted(buckets, reverse=True):
             gaps = {"max_to_min_gap": max_to_min, "max_to_avg_gap": max_to_avg}
             self._tell("bucket", step=self._step, max_score=highest, **gaps)
 
-    def _tell_candidates(self, programs: list[Any], scores: list[Any]) -> None:
-        groups = _by_program(programs, scores)
+    def _tell_candidates(self, programs: list[Any], outputs: list[Any]) -> None:
+        groups = _by_program(programs, outputs)
         first, self._candidates = self._candidates + 1, self._candidates + len(groups)
         for key, (program, rows) in enumerate(groups, first):
             self._keys.setdefault(_content(program), key)
             self._tell_scored(program, rows, "minibatch", _parents(program), key)
 
-    def _tell_final(self, programs: list[Any], scores: list[Any]) -> None:
-        for place, (program, rows) in enumerate(_by_program(programs, scores)):
+    def _tell_final(self, programs: list[Any], outputs: list[Any]) -> None:
+        for place, (program, rows) in enumerate(_by_program(programs, outputs)):
             # A copy, with the number of the program that it was made from.
             key = self._keys.get(_content(program), ("train", place))
-            self._tell_scored(program, rows, "train", None, key)
+            results = [(row.get("example"), row.get("prediction"), row["score"]) for row in rows]
+            self._tell_scored(program, rows, "train", None, key, results)
 
-    def _tell_scored(self, program: Any, scores: list[Any], kind: str, parents: list[int] | None, key: Any) -> None:
-        facts = {"scores": scores, "kind": kind, "parents": parents, "key": key}
+    def _tell_scored(
+        self,
+        program: Any,
+        rows: list[Any],
+        kind: str,
+        parents: list[int] | None,
+        key: Any,
+        results: list[tuple[Any, Any, Any]] | None = None,
+    ) -> None:
+        scores = [row["score"] for row in rows]
+        facts = {"scores": scores, "kind": kind, "parents": parents, "key": key, "results": results}
         self._tell("candidate_scored", program=program, instructions=None, **facts)
 
     @never_raises
@@ -137,11 +148,11 @@ def _gaps(bucket: list[float]) -> tuple[float, float, float]:
     return highest - min(bucket), highest, highest - sum(bucket) / len(bucket)
 
 
-def _by_program(programs: list[Any], scores: list[Any]) -> list[tuple[Any, list[Any]]]:
+def _by_program(programs: list[Any], outputs: list[Any]) -> list[tuple[Any, list[Any]]]:
     """The rows of each program, which stand together."""
-    rows = itertools.groupby(zip(programs, scores, strict=True), key=lambda row: id(row[0]))
+    rows = itertools.groupby(zip(programs, outputs, strict=True), key=lambda row: id(row[0]))
     groups = [list(group) for _, group in rows]
-    return [(group[0][0], [score for _, score in group]) for group in groups]
+    return [(group[0][0], [output for _, output in group]) for group in groups]
 
 
 # -- looking at a program ---------------------------------------------------------------------

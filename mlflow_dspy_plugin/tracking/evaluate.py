@@ -15,6 +15,7 @@ from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION, entered, holds_optimization
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation
+from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.meter import METERS
 from mlflow_dspy_plugin.tracking.optimization import Optimization
 from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of_environment
@@ -61,7 +62,7 @@ class EvaluationCallback(dspy_seam.Watcher):
         if optimization is not None:
             evaluation = optimization.begin_evaluation(**asked, key=key)
         else:
-            run, step = self._run(key)
+            run, step = self._run(f"{key} {metric_name(asked['metric']) or 'score'}")
             users = active_run.users_run()
             beside = users is not None and holds_optimization(users)
             evaluation = Evaluation(**asked, key=key, run=run, step=step, beside_optimization=beside)

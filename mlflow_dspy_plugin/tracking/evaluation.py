@@ -29,7 +29,12 @@ class Evaluation:
         run: Where it is written; None where it is only a row of a table.
         step: How many evaluations there were before, in the same run or under the same name.
         beside_optimization: Whether the run holds an optimization, whose metrics are of candidates.
+
+    Attributes:
+        scope: Of a candidate, what `Scope.of` says of the examples.
     """
+
+    scope: str | None = None
 
     def __init__(
         self,

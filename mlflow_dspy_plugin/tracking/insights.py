@@ -9,6 +9,7 @@ from mlflow_dspy_plugin.seams.mipro import watch_mipro
 from mlflow_dspy_plugin.seams.reanchor import watch_reanchor
 from mlflow_dspy_plugin.seams.simba import watch_simba
 from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION
+from mlflow_dspy_plugin.tracking.meter import Spending
 from mlflow_dspy_plugin.tracking.optimization import Optimization
 from mlflow_dspy_plugin.tracking.plain_values import number, text
 
@@ -51,10 +52,17 @@ def _trial(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> N
     _note(optimization, kind, {**facts, "candidate": len(optimization.record.candidates)})
 
 
+def _scoring(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> None:
+    optimization.scoring.append(Spending(optimization.record.meter))
+
+
 def _scored(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> None:
     record, key = optimization.record, facts.get("key")
+    # What several take at one time cannot be told apart.
+    begun, optimization.scoring = optimization.scoring, []
+    spent = begun[0].until_now() if len(begun) == 1 else {}
     scores = [score for score in map(number, facts["scores"]) if score is not None]
-    parents = record.numbers_of(list(facts.get("parents") or ()))
+    parents = record.parents_of(key, facts.get("parents"))
     digest = record.see_changed(facts.get("instructions")) if facts.get("program") is None else None
     known = record.last_of(digest, len(facts["scores"])) if facts.get("logged") and digest is not None else None
     if known is None:
@@ -65,6 +73,9 @@ def _scored(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -> 
             score=100 * sum(scores) / len(scores) if scores else None,
             rows=len(facts["scores"]),
             parents=parents,
+            results=facts.get("results"),
+            percent=True,
+            **spent,
         )
     known.parents = parents or known.parents
     record.set_kind(known, facts["kind"])
@@ -89,8 +100,10 @@ def _rejected(optimization: Optimization, kind: str, facts: Mapping[str, Any]) -
 
 def _reason(facts: Mapping[str, Any]) -> str | None:
     told = [text(facts["reason"])] if facts.get("reason") else []
-    if facts.get("old_score") is not None and facts.get("new_score") is not None:
-        told.append(f"{facts['new_score']:g} on its minibatch, its parent {facts['old_score']:g}")
+    scores = [facts.get("new_score"), facts.get("old_score")]
+    # Most reasons name them.
+    if None not in scores and not (told and all(str(score) in told[0] for score in scores)):
+        told.append("{:g} on its minibatch, its parent {:g}".format(*scores))
     return "; ".join(told) or None
 
 
@@ -99,5 +112,6 @@ _HANDLERS: dict[str, _Handler] = {
     "candidate_scored": _scored,
     "candidate_accepted": _accepted,
     "candidate_rejected": _rejected,
+    "scoring": _scoring,
     "trial": _trial,
 }

@@ -53,6 +53,24 @@ class Meter:
             return sum(spent[what] or 0 for spent in self._spent.values())
 
 
+class Spending:
+    """What a meter counts from now on, and how long that takes."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self._before, self._watch = meter, meter.as_plain(), Stopwatch()
+
+    def until_now(self) -> dict[str, Any]:
+        """As in the record, of a candidate."""
+        usage = {}
+        for role, spent in self._meter.as_plain().items():
+            before = self._before.get(role) or _nothing()
+            more = {name: round((amount or 0) - (before[name] or 0), 6) for name, amount in spent.items()}
+            if more["calls"]:
+                # A cost that nobody knows is no zero.
+                usage[role] = {**more, "cost": None if spent["cost"] is None else more["cost"]}
+        return {"seconds": round(self._watch.seconds, 4), "usage": usage}
+
+
 def _nothing() -> dict[str, Any]:
     return {"calls": 0, "cached": 0, **dict.fromkeys(_TOKENS, 0), "cost": None, "seconds": 0.0}
 

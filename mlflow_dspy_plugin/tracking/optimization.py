@@ -13,15 +13,17 @@ from mlflow_dspy_plugin.recording.runs import NoRun, Run
 from mlflow_dspy_plugin.seams.optimizers import copy_of
 from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
-from mlflow_dspy_plugin.tracking.meter import Stopwatch
+from mlflow_dspy_plugin.tracking.meter import Spending, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
-from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, Candidate, Record
+from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, TRAIN, Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of
-from mlflow_dspy_plugin.tracking.rows import Results
+from mlflow_dspy_plugin.tracking.rows import Results, Rows
+from mlflow_dspy_plugin.tracking.scope import Scope
 
 # The table and the record are written anew at most this often, and for a small part of the time.
 _SECONDS_BETWEEN, _PART_OF_TIME = 1.0, 0.02
-_KINDS = {"eval_minibatch": MINIBATCH}
+# What optimizers of DSPy call an evaluation on a part of the examples.
+_MINIBATCH_KEY = "eval_minibatch"
 _LONGEST_TAG = 5_000
 
 
@@ -61,7 +63,9 @@ class Optimization:
         self._steps: dict[str, int] = {}
         self._is_written = not isinstance(run, NoRun)
         self._best_program: Any = None
-        self._most_rows = 0
+        # What is being spent on candidates that will be told of by other means than `dspy.Evaluate`.
+        self.scoring: list[Spending] = []
+        self._scope = Scope(record)
         self._written_at, self._pause = 0.0, _SECONDS_BETWEEN
         self._writing, self._timer, self._has_ended = threading.RLock(), None, False
 
@@ -107,6 +111,7 @@ class Optimization:
         wanted = self._is_written and self.budget.evaluations
         run = self.run.child(f"{key}_{step}", {}) if wanted and self.budget.take() else None
         evaluation = Evaluation(program, metric, devset, key, run, step=step)
+        evaluation.scope = self._scope.of(devset)
         evaluation.describe()
         if self.record.metric is None and metric is not None:
             # The optimizer keeps it to itself.
@@ -120,48 +125,37 @@ class Optimization:
         if exception is not None or outputs is None:
             self._failed(evaluation, rows, exception)
             return
-        # A part of the examples, whatever the optimizer calls it.
-        partial = evaluation.devset_size < self._most_rows
-        self._most_rows = max(self._most_rows, evaluation.devset_size)
-        kind = MINIBATCH if partial else _KINDS.get(evaluation.key, FULL)
-        candidate = self.record.add(
-            {
-                "seconds": round(evaluation.watch.seconds, 4),
-                "program": self.record.see(evaluation.program),
-                "kind": kind,
-                "score": score,
-                "rows": len(rows) or evaluation.devset_size,
-                "failures": rows.failures,
-                "usage": evaluation.meter.as_plain(),
-                "run": evaluation.run,
-            }
-        )
+        told = self._told(evaluation, score, rows)
+        is_part = evaluation.key == _MINIBATCH_KEY
+        candidate = self._scope.add(told, evaluation.scope, evaluation.devset_size, is_part)
         points = [(evaluation.key, score, evaluation.step)] if score is not None else []
         self._scored(candidate, evaluation.program, rows.as_plain, points)
 
     def _failed(self, evaluation: Evaluation, rows: Results, exception: BaseException | None) -> None:
         """A candidate has no score, since its evaluation was broken off."""
-        self.record.add(
-            {
-                "seconds": round(evaluation.watch.seconds, 4),
-                "program": self.record.see(evaluation.program),
-                "kind": FULL,
-                "score": None,
-                "rows": len(rows),
-                "failures": rows.failures,
-                "usage": evaluation.meter.as_plain(),
-                "run": evaluation.run,
-                "why": f"its evaluation raised {type(exception).__name__}: {text(exception)}"[:_LONGEST_TAG],
-            }
-        )
+        why = f"its evaluation raised {type(exception).__name__}: {text(exception)}"[:_LONGEST_TAG]
+        self.record.add({**self._told(evaluation, None, rows), "kind": FULL, "why": why})
         self._write_sometimes()
+
+    def _told(self, evaluation: Evaluation, score: float | None, rows: Results) -> dict[str, Any]:
+        """A candidate as its evaluation knows it."""
+        return {
+            "seconds": round(evaluation.watch.seconds, 4),
+            "program": self.record.see(evaluation.program),
+            "score": score,
+            "rows": len(rows) or evaluation.devset_size,
+            "failures": rows.failures,
+            "usage": evaluation.meter.as_plain(),
+            "run": evaluation.run,
+        }
 
     def add_candidate(self, tried: Any, **known: Any) -> Candidate:
         """Note a candidate that was scored by other means than `dspy.Evaluate`."""
-        key, rows = known.pop("key", None), known.pop("row_results", [])
+        key, results = known.pop("key", None), known.pop("results", None) or []
+        self.record.percent &= known.pop("percent", False)
         digest = known.pop("program", None) or self.record.see(tried)
-        candidate = self.record.add({"seconds": 0.0, "program": digest, **known}, key)
-        self._scored(candidate, tried, lambda: rows)
+        candidate = self.record.add({"seconds": None, "program": digest, **known}, key)
+        self._scored(candidate, tried, lambda: _uncounted(results))
         return candidate
 
     def _scored(
@@ -177,18 +171,10 @@ class Optimization:
             told[names.METRIC_BEST_SCORE] = record.best.score
         steps = [(name, value, candidate.number) for name, value in told.items() if value is not None]
         self.run.points([*points, *steps])
-        if candidate.kind != MINIBATCH and (candidate.is_best_so_far or not record.rows["before"]):
-            self._keep_rows(candidate, rows())
+        record.offer_rows(candidate, rows)
         if candidate.is_best_so_far and program is not None:
             self._best_program = attempt(lambda: copy_of(program), lambda error: None)
         self._write_sometimes()
-
-    def _keep_rows(self, candidate: Candidate, rows: list[dict[str, Any]]) -> None:
-        """Keep the rows of the first candidate and of the best, for examples won and lost."""
-        kept = self.record.rows
-        kept["before"] = kept["before"] or rows
-        if candidate.is_best_so_far and rows:
-            kept["best"] = rows
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -232,6 +218,7 @@ class Optimization:
         with self._writing:
             # What a timer would write now is out of date.
             self._has_ended = True
+        self.record.returned = self.record.see(best)
         try:
             if self._is_written:
                 self._conclude(best if best is not None else self._best_program, status, error)
@@ -241,7 +228,6 @@ class Optimization:
 
     def _conclude(self, best: Any, status: str, error: str | None) -> None:
         record = self.record
-        record.see(best)
         record.end(status, error)
         self._write_best(best)
         self._summarize()
@@ -265,7 +251,20 @@ class Optimization:
             return
         artifacts.write_program(self.run, best, names.BEST_MODEL_FILE)
         if self.outer is None:
-            attempt(lambda: self.run.model(_saving(best), names.BEST_MODEL), self._no_model)
+            attempt(lambda: self.run.model(_saving(best), names.BEST_MODEL, **self._scored_with()), self._no_model)
+
+    def _scored_with(self) -> dict[str, Any]:
+        """What MLflow shows with the model: its score, and the examples that it was scored on."""
+        record, chosen = self.record, self.record.chosen
+        if chosen is None or chosen.score is None:
+            return {}
+        metric = names.METRIC_BEST_SCORE if chosen is record.best else names.METRIC_SCORE
+        told: dict[str, Any] = {"scores": [(metric, chosen.score, len(record.candidates))]}
+        name = "trainset" if chosen.kind == TRAIN or "valset" not in record.datasets else "valset"
+        known = record.datasets.get(name)
+        if known is not None and chosen.kind != MINIBATCH and chosen.rows == known["rows"]:
+            told["dataset"] = {"name": name, "digest": known["digest"]}
+        return told
 
     def _no_model(self, error: BaseException) -> None:
         self.record.leave_out(f"the model of the best program: {text(error)}")
@@ -279,6 +278,12 @@ class Optimization:
         """Wait until it is written, as long as that is quick; a part of another one waits with that."""
         if self.outer is None:
             self.run.recorder.settle(self.record.elapsed)
+
+
+def _uncounted(results: Sequence[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
+    """Rows of which nobody has seen what they took."""
+    rows = Rows("score", lambda: None).of(results).as_plain()
+    return [{**row, "seconds": None, "tokens": None} for row in rows]
 
 
 def _saving(program: Any):
@@ -295,7 +300,8 @@ def _columns(example: Any) -> dict[str, Any]:
 
 def _line(candidate: dict[str, Any]) -> dict[str, Any]:
     """A candidate as a line of the table."""
-    usage = candidate["usage"].values()
-    spent = {name: sum(each[name] or 0 for each in usage) for name in ("calls", "total_tokens", "cost")}
+    spent: dict[str, Any] = dict.fromkeys(("calls", "total_tokens", "cost"))
+    if candidate["usage"] is not None:
+        spent = {name: sum(each[name] or 0 for each in candidate["usage"].values()) for name in spent}
     told = {name: value for name, value in candidate.items() if name != "usage"}
     return {**told, "llm_calls": spent["calls"], "tokens": spent["total_tokens"], "cost": spent["cost"]}

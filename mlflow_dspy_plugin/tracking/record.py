@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from mlflow_dspy_plugin.tracking.programs_seen import digest_of, picture_of
 FORMAT = 1
 # Evaluations whose `kind` says how far their score is to be trusted.
 FULL, MINIBATCH, TRAIN = "full", "minibatch", "train"
+# A score is no match for one on examples that count more.
+_RANKS = {MINIBATCH: 0, TRAIN: 1, FULL: 2}
 # Of what an optimizer alone can tell, the newest are kept.
 _MOST_NOTES = 5_000
 _MOST_LEFT_OUT = 100
@@ -27,13 +29,15 @@ class Candidate:
         at: When it was scored, in seconds since the start.
         program: The digest of the program.
         kind: `FULL`, `MINIBATCH` or `TRAIN`.
+        seconds: How long scoring it took; None, as its usage, where nobody can tell it from that of others.
         score: As DSPy gives it, in percent mostly; None where there is none.
         run: Its run, where it has one.
+        same_as: The number of the candidate that it is another score of.
     """
 
     number: int
     at: float
-    seconds: float
+    seconds: float | None
     program: str | None
     kind: str
     score: float | None
@@ -42,9 +46,10 @@ class Candidate:
     parents: list[int] = field(default_factory=list)
     status: str = "scored"
     why: str | None = None
-    usage: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, Any] | None = None
     run: Any = None
     is_best_so_far: bool = False
+    same_as: int | None = None
 
     def as_plain(self) -> dict[str, Any]:
         """As in the record."""
@@ -69,17 +74,21 @@ class Record:
         self.meter = Meter()
         self.started, self._clock = time.time(), time.monotonic()
         self.status, self.error = "RUNNING", None
+        # As DSPy gives scores; those of a search by hand are whatever it calls them.
+        self.percent = True
         self.seconds: float | None = None
         self.datasets: dict[str, Any] = {}
         self.candidates: list[Candidate] = []
         self.programs: dict[str, Any] = {}
         self.notes: list[dict[str, Any]] = []
-        self.rows: dict[str, list[Any]] = {"before": [], "best": []}
         self.left_out: list[str] = []
-        self.before = self.see(program)
+        self.before, self.returned = self.see(program), None
         self._best: Candidate | None = None
+        # Rows of the program before and of the best, with the candidate that they are of.
+        self._rows: dict[str, tuple[Candidate, list[Any]]] = {}
         # What the optimizer calls its candidates, and what was noted of those that are still to be scored.
         self._keys: dict[Any, int] = {}
+        self._parents: dict[Any, list[Any]] = {}
         self._waiting: dict[Any, list[dict[str, Any]]] = {}
 
     @property
@@ -93,12 +102,23 @@ class Record:
         return self._best
 
     @property
+    def chosen(self) -> Candidate | None:
+        """The candidate that was returned; the best where nothing was returned, and None where that was not scored."""
+        if self._best is None or self.returned in (None, self._best.program):
+            return self._best
+        return self.last_of(self.returned)
+
+    @property
     def baseline(self) -> float | None:
-        """The score of the program before, or else of the first candidate that was scored on all rows."""
+        """The score of the program before, on the same examples as the best; None where it was not scored on them."""
         with self._lock:
-            full = [each for each in self.candidates if each.kind != MINIBATCH and each.score is not None]
-            own = [each for each in full if each.program == self.before]
-        return (own or full)[0].score if full else None
+            if self._best is None or self._best.kind == MINIBATCH:
+                return None
+            own = (each for each in self.candidates if self._is_before(each) and each.kind == self._best.kind)
+            return next((each.score for each in own if each.score is not None), None)
+
+    def _is_before(self, candidate: Candidate) -> bool:
+        return candidate.program is not None and candidate.program == self.before
 
     def see(self, program: Any) -> str | None:
         """The digest of a program, which is kept."""
@@ -153,17 +173,42 @@ class Record:
         if candidate.score is None:
             return
         best = self._best
-        # A score on a few rows is no match for one on all of them.
-        better = best is None or (candidate.kind != MINIBATCH, candidate.score) > (best.kind != MINIBATCH, best.score)
-        if better and not (best is not None and best.kind != MINIBATCH and candidate.kind == MINIBATCH):
+        if best is None or (_RANKS[candidate.kind], candidate.score) > (_RANKS[best.kind], best.score):
             self._best, candidate.is_best_so_far = candidate, True
 
+    def offer_rows(self, candidate: Candidate, rows: Callable[[], list[Any]]) -> None:
+        """Keep the rows of a candidate that is the program before, or the best so far; only then are they asked for."""
+        with self._lock:
+            wanted = ["best"] if candidate is self._best else []
+            kept, _ = self._rows.get("before", (None, []))
+            if self._is_before(candidate) and (kept is None or _RANKS[kept.kind] < _RANKS[candidate.kind]):
+                wanted.append("before")
+        if candidate.kind != MINIBATCH and wanted and (made := rows()):
+            with self._lock:
+                self._rows.update(dict.fromkeys(wanted, (candidate, made)))
+
+    @property
+    def rows(self) -> dict[str, list[Any]]:
+        """Rows of the program before and of the best, for examples won and lost."""
+        with self._lock:
+            told: dict[str, list[Any]] = {"before": [], "best": []}
+            for which, (candidate, rows) in self._rows.items():
+                # What they are of may have turned out to be scored on a part, and another to be the best.
+                if candidate.kind != MINIBATCH and (which == "before" or candidate is self._best):
+                    told[which] = rows
+            return told
+
     def name(self, key: Any, candidate: Candidate) -> None:
-        """Note what the optimizer calls a candidate; one that was scored on all rows stands for those on a few."""
+        """Note what the optimizer calls a candidate; of several scores of one, the first on all rows stands for it."""
         with self._lock:
             known = self.known_as(key)
-            if known is None or known.kind == MINIBATCH:
+            if known is None or _RANKS[known.kind] < _RANKS[candidate.kind]:
                 self._keys[key] = candidate.number
+                for each in self.candidates if known is not None else ():
+                    if known.number in (each.number, each.same_as):
+                        each.same_as = candidate.number
+            elif known is not candidate:
+                candidate.same_as = known.number
             for told in self._waiting.pop(key, ()):
                 told["candidate"] = candidate.number
 
@@ -177,6 +222,13 @@ class Record:
         """The numbers of candidates by what the optimizer calls them."""
         with self._lock:
             return [self._keys[key] for key in keys if key in self._keys]
+
+    def parents_of(self, key: Any, told: Sequence[Any] | None) -> list[int]:
+        """The numbers of the candidates that one was made from, where that is told now or was before."""
+        with self._lock:
+            if told is not None and key is not None:
+                self._parents[key] = list(told)
+            return self.numbers_of(self._parents.get(key, []) if told is None else told)
 
     def last_of(self, program: str | None, rows: int | None = None) -> Candidate | None:
         """The newest candidate that is this program, scored on so many rows."""
@@ -229,7 +281,9 @@ class Record:
                 "baseline": self.baseline,
                 "best": best.number if best is not None else None,
                 "best_score": best.score if best is not None else None,
+                "percent": self.percent,
                 "before": self.before,
+                "returned": self.returned,
                 "usage": self.meter.as_plain(),
                 "candidates": [each.as_plain() for each in self.candidates],
                 "programs": self.programs,

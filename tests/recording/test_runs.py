@@ -60,13 +60,18 @@ def test_a_model_is_logged_from_a_folder_that_is_then_gone(store, tmp_path):
         folders.append(folder)
         mlflow.pyfunc.save_model(folder, loader_module="json", pip_requirements=[])
 
-    top.model(save, "best", step=3)
+    dataset = {"name": "valset", "digest": "1234abcd"}
+    top.model(save, "best", step=3, scores=[("best_score", 75.0, 4)], dataset=dataset)
     assert recorder.flush(SECONDS)
     assert not folders[0].exists()
     [output] = mlflow.get_run(top.run_id).outputs.model_outputs
     model = mlflow.get_logged_model(output.model_id)
     assert (model.name, model.status, model.source_run_id, output.step) == ("best", "READY", top.run_id, 3)
     assert mlflow.models.get_model_info(model.model_uri).run_id == top.run_id
+    [metric] = model.metrics
+    assert (metric.key, metric.value, metric.step, metric.run_id) == ("best_score", 75.0, 4, top.run_id)
+    assert (metric.dataset_name, metric.dataset_digest) == ("valset", "1234abcd")
+    assert mlflow.get_run(top.run_id).data.metrics == {"best_score": 75.0}
 
 
 def test_a_model_that_cannot_be_saved_is_the_caller_s_to_know_and_costs_the_run_nothing(server):

@@ -42,7 +42,8 @@ def usage(calls: int, cost: float | None = 0.0, cached: int = 0) -> dict[str, An
 
 
 def program(instructions: str, demos: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    predictor = {"signature": "text -> topic", "instructions": instructions, "demos": demos or []}
+    said = {name: {"prefix": f"{name.title()}:", "desc": f"${{{name}}}"} for name in ("text", "topic")}
+    predictor = {"signature": "text -> topic", "instructions": instructions, "fields_said": said, "demos": demos or []}
     return {"class": "Sorter", "predictors": {"sort.predict": predictor}}
 
 
@@ -85,6 +86,7 @@ def candidate(number: int, score: float | None, **changes: Any) -> dict[str, Any
         "usage": {"task": usage(50, 0.005)},
         "run_id": None,
         "is_best_so_far": False,
+        "same_as": None,
     }
     return {**made, **changes}
 
@@ -155,8 +157,11 @@ def record(**changes: Any) -> dict[str, Any]:
         "baseline": 31.0,
         "best": 10,
         "best_score": 56.0,
+        "percent": True,
         "usage": {"task": usage(412, 0.0412, cached=20), "reflection": usage(11, 0.132), "metric": usage(0)},
         "candidates": gepa_candidates(),
+        "before": "seed",
+        "returned": "best",
         "programs": gepa_programs(),
         "notes": notes(),
         "rows": {"before": rows(16, first=47), "best": rows(28)},
@@ -168,13 +173,21 @@ def record(**changes: Any) -> dict[str, Any]:
 def empty_record(**changes: Any) -> dict[str, Any]:
     """One that has just begun, or was cut off at once."""
     nothing = {"candidates": [], "programs": {}, "notes": [], "rows": {"before": [], "best": []}, "left_out": []}
-    nothing |= {"baseline": None, "best": None, "best_score": None, "usage": {}, "datasets": {}, "parameters": {}}
+    nothing |= {
+        "returned": None,
+        "baseline": None,
+        "best": None,
+        "best_score": None,
+        "usage": {},
+        "datasets": {},
+        "parameters": {},
+    }
     return record(**{**nothing, "status": "RUNNING", "seconds": 0.0, **changes})
 
 
 def failed_record(**changes: Any) -> dict[str, Any]:
     """One that failed half-way."""
-    half = {"candidates": gepa_candidates()[:6], "best": 5, "best_score": 46.0}
+    half = {"candidates": gepa_candidates()[:6], "best": 5, "best_score": 46.0, "returned": None}
     return record(**{**half, "status": "FAILED", "error": "ValueError: the metric broke on row 17", **changes})
 
 
@@ -195,5 +208,6 @@ def long_record(count: int, **changes: Any) -> dict[str, Any]:
     leader = next(each for each in reversed(made) if each["is_best_so_far"])
     programs = {f"d{number}": program(f"{SEED} Attempt {number}, with some words more.") for number in range(count)}
     facts = {"candidates": made, "programs": programs, "best": leader["number"], "best_score": leader["score"]}
+    facts |= {"before": "d0", "returned": leader["program"]}
     happened = [{"at": float(number), "kind": "reflection", "candidate": number} for number in range(count)]
     return record(**{**facts, "baseline": made[0]["score"], "notes": happened, **changes})

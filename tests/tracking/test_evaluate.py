@@ -6,6 +6,8 @@ import dspy
 import mlflow
 import pytest
 
+from mlflow_dspy_plugin.tracking.feedback import metric_name
+
 DEVSET = [dspy.Example(question=str(i), answer="a" if i else "b").with_inputs("question") for i in range(4)]
 PREDICT = dspy.Predict("question -> answer")
 
@@ -52,7 +54,8 @@ def test_the_result_is_the_same_as_without_and_is_logged(metric, score, runs):
     assert content(evaluate(metric)) == content(plain)
     assert plain.score == score
     [run] = runs()
-    assert (run.name, run.status, run.metrics["eval"]) == ("eval", "FINISHED", score)
+    # After its metric: among runs that are all called "eval" nobody finds one.
+    assert (run.name, run.status, run.metrics["eval"]) == (f"eval {metric_name(metric)}", "FINISHED", score)
     assert run.files == ["model.json", "result_table.json", "rows.json"]
     assert len(run.rows("result_table.json")) == len(DEVSET)
 
@@ -78,7 +81,8 @@ def test_a_run_of_the_user_is_used_again_and_again_and_stays_open(runs):
 
 
 @pytest.mark.parametrize(
-    ("metadata", "names"), [({"metric_key": "dev"}, ["dev"]), ({"disable_logging": True}, []), ({}, ["eval"])]
+    ("metadata", "names"),
+    [({"metric_key": "dev"}, ["dev right"]), ({"disable_logging": True}, []), ({}, ["eval right"])],
 )
 def test_what_an_optimizer_says_of_an_evaluation_is_heeded(metadata, names, runs):
     mlflow.dspy.autolog(log_traces=False, log_evals=True)

@@ -33,11 +33,19 @@ def test_what_is_logged_is_in_the_record_with_the_best_program(runs):
         (50.0, "minibatch", [1], "rejected", None),
     ]
     assert (record["baseline"], record["best"], record["best_score"], record["metric"]) == (40.0, 1, 60.0, "right")
+    assert {(c["seconds"], c["usage"]) for c in record["candidates"]} == {(None, None)}
+    assert {(c["seconds"], c["llm_calls"], c["tokens"], c["cost"]) for c in run.rows("candidates.json")} == {
+        (None,) * 4
+    }
     assert record["datasets"]["trainset"]["rows"] == 4
+    # What the numbers are is the user's affair.
+    assert record["percent"] is False
+    assert "%" not in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html").partition("<body>")[2]
     assert [note["text"] for note in record["notes"]] == ["Be brief."]
     assert run.load("best_model.json")["signature"]["instructions"] == "Be brief."
     assert run.history("score") == [(0, 40.0), (1, 60.0), (2, 50.0)]
-    assert run.history("best_score") == [(0, 40.0), (1, 60.0), (2, 60.0)]
+    # The last point is the best program's, as a model.
+    assert run.history("best_score") == [(0, 40.0), (1, 60.0), (2, 60.0), (3, 60.0)]
     assert (run.metrics["baseline"], run.metrics["gain"]) == (40.0, 20.0)
     assert "report.html" in run.files
 
@@ -54,6 +62,26 @@ def test_evaluations_in_the_block_are_candidates_to_which_more_can_be_said(runs)
     assert (told["score"], told["rows"], told["why"], told["run_id"]) == (50.0, 4, "the only one", child.info.run_id)
     assert child.parent == top.info.run_id
     assert told["usage"]["task"]["calls"] == 4
+
+
+def test_programs_that_differ_only_in_what_they_say_of_a_field_are_two(runs):
+    plain = program()
+    with mlflow.dspy.track_optimization("words", program=plain) as opt:
+        for changed in ({"prefix": "So:"}, {"desc": "one letter"}):
+            tried = plain.deepcopy()
+            tried.signature = tried.signature.with_updated_fields("answer", **changed)
+            opt.log_candidate(tried, 50.0)
+        opt.log_candidate(plain, 40.0)
+    [run] = runs()
+    record = run.load("optimization.json")
+    said = [record["programs"][c["program"]]["predictors"]["self"]["fields_said"] for c in record["candidates"]]
+    assert [each["answer"] for each in said] == [
+        {"prefix": "So:", "desc": "${answer}"},
+        {"prefix": "Answer:", "desc": "one letter"},
+        {"prefix": "Answer:", "desc": "${answer}"},
+    ]
+    assert record["candidates"][2]["program"] == record["before"]
+    assert len(record["programs"]) == 3
 
 
 def test_its_run_is_active_inside_and_a_run_of_the_user_is_used(runs):

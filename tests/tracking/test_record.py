@@ -62,6 +62,13 @@ def test_each_candidate_says_what_was_tried_on_how_many_rows_and_what_it_scored(
     assert found["parameters"]["prompt_model"] == "scripted/model"
 
 
+def test_the_program_that_was_returned_is_named(record):
+    found = record()
+    assert found["returned"] == found["candidates"][2]["program"]
+    assert found["returned"] != found["before"]
+    assert found["percent"] is True
+
+
 def test_calls_of_the_program_are_told_from_those_that_propose_and_those_that_judge(record):
     judge = dspy.Predict("answer -> verdict")
 

@@ -1,18 +1,23 @@
 """The table of candidates: what each was, what it scored, and what it took."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import cut, folded, shortened
 from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
 from mlflow_dspy_plugin.tracking.report.reading import (
+    FIELD_TEXTS,
     best_of,
     candidates_of,
+    chosen_of,
+    is_before,
     most_telling,
     predictors_of,
+    program_before,
     program_of,
     spent_on,
+    unit_of,
 )
 
 # More rows than this make a page slow to open and nobody reads them.
@@ -42,8 +47,8 @@ def candidates(record: Mapping[str, Any]) -> Html:
     shown = most_telling(record, _MOST)
     by_number = {each.get("number"): each for each in every}
     links = {each.get("number") for each in shown}
-    best = best_of(record)
-    rows = [_row(record, each, by_number, links, is_best=each is best) for each in shown]
+    chosen = chosen_of(record)
+    rows = [_row(record, each, by_number, links, is_chosen=each is chosen) for each in shown]
     table = layout.table("Candidates in the order they were scored", _COLUMNS, rows)
     return layout.section("candidates", "Candidates", _left_out(len(every), len(shown)), table)
 
@@ -66,26 +71,34 @@ def _row(
     by_number: Mapping[Any, Mapping[str, Any]],
     links: set[Any],
     *,
-    is_best: bool,
+    is_chosen: bool,
 ) -> Html:
-    number, spent = candidate.get("number"), spent_on(candidate)
+    number, spent, same_as = candidate.get("number"), spent_on(candidate), candidate.get("same_as")
     parents = candidate.get("parents") or []
-    before = by_number.get(parents[0] if parents else next(iter(by_number)))
+    before = program_of(record, by_number.get(parents[0])) if parents else program_before(record)
+    tried = _tried(program_of(record, candidate), before, is_before(record, candidate))
     cost = spent.cost if spent.calls else None
+    calls, tokens = (None, None) if candidate.get("usage") is None else (spent.calls, spent.total_tokens)
     return layout.row(
-        join(f"#{number}", (" ", element("span", "★ best", class_="best-mark")) if is_best else None),
-        layout.figure(wording.percent(candidate.get("score")), _scored_on(candidate)),
+        join(f"#{number}", _mark(record, candidate) if is_chosen else None),
+        layout.figure(unit_of(record).score(candidate.get("score")), _scored_on(candidate)),
         element("td", _status(candidate)),
-        element("td", _tried(program_of(record, candidate), program_of(record, before), candidate is before)),
+        element("td", tried if same_as is None else join("the same as ", _parents([same_as], links))),
         element("td", _parents(parents, links)),
         layout.figure(wording.number(candidate.get("rows")), _failures(candidate)),
-        layout.figure(wording.number(spent.calls), _by_role(candidate)),
-        layout.figure(wording.number(spent.total_tokens)),
+        layout.figure(wording.number(calls), _by_role(candidate)),
+        layout.figure(wording.number(tokens)),
         layout.figure(wording.UNKNOWN if cost is None else wording.money(cost)),
         layout.figure(wording.duration(candidate.get("seconds")), _at(candidate)),
         id=f"candidate-{number}",
-        class_="best" if is_best else None,
+        class_="best" if is_chosen else None,
     )
+
+
+def _mark(record: Mapping[str, Any], candidate: Mapping[str, Any]) -> Html:
+    """The star is the program's that was returned, which is the best with most optimizers."""
+    said = "★ best" if candidate is best_of(record) else "★ returned"
+    return join(" ", element("span", said, class_="best-mark"))
 
 
 def _scored_on(candidate: Mapping[str, Any]) -> str:
@@ -94,6 +107,8 @@ def _scored_on(candidate: Mapping[str, Any]) -> str:
 
 def _status(candidate: Mapping[str, Any]) -> Html:
     status = candidate.get("status") or "scored"
+    if candidate.get("same_as") is not None and status == "scored":
+        status = "also scored"
     why = candidate.get("why")
     reason = element("div", folded(why, short=160), class_="why") if why else None
     return join(layout.badge(status, _STATUS_KINDS.get(status, "plain")), reason)
@@ -122,14 +137,14 @@ def _by_role(candidate: Mapping[str, Any]) -> str | None:
     return " · ".join(f"{role} {wording.number(calls)}" for role, calls in uses.items())
 
 
-def _tried(program: Mapping[str, Any] | None, before: Mapping[str, Any] | None, is_first: bool) -> Html:
+def _tried(program: Mapping[str, Any] | None, before: Mapping[str, Any] | None, is_before: bool) -> Html:
     """What a program is made of, told by what is new in it."""
     if program is None:
         return element("span", "not written down", class_="none")
     old = predictors_of(before)
     told = [_news(name, each, old.get(name)) for name, each in predictors_of(program).items()]
     changed = [each for each in told if each]
-    if is_first:
+    if is_before:
         summary = "the program as it was"
     elif before is not None and not changed:
         return element("span", "the same as before", class_="none")
@@ -147,10 +162,19 @@ def _news(name: str, predictor: Mapping[str, Any], old: Mapping[str, Any] | None
     news = (
         "new instructions" if predictor.get("instructions") != old.get("instructions") else None,
         "a new signature" if predictor.get("signature") != old.get("signature") else None,
+        *_new_words(predictor.get("fields_said") or {}, old.get("fields_said") or {}),
         (wording.counted(len(demos), "demo") if demos else "no demos") if demos != demos_before else None,
     )
     said = ", ".join(each for each in news if each)
     return f"{name}: {said}" if said else None
+
+
+def _new_words(said: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
+    """What is said anew of fields that were there before."""
+    for field in said:
+        for key, title in FIELD_TEXTS.items():
+            if field in before and said[field].get(key) != before[field].get(key):
+                yield f"a new {title} of {field}"
 
 
 def _predictor(name: str, predictor: Mapping[str, Any]) -> Html:

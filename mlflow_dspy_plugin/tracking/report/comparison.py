@@ -48,9 +48,10 @@ def verdict(names: tuple[str, str], difference: Difference) -> str:
 
 def _tiles(names: tuple[str, str], pairs: Pairs, difference: Difference) -> list[Html]:
     sides = f"{wording.number(len(pairs.won))} won, {wording.number(len(pairs.lost))} lost by B"
+    unit = wording.unit_of((difference.score_a, difference.score_b))
     return [
-        layout.tile("Score of A", wording.percent(difference.score_a), beside=names[0]),
-        layout.tile("Score of B", wording.percent(difference.score_b), beside=names[1]),
+        layout.tile("Score of A", unit.score(difference.score_a), beside=names[0]),
+        layout.tile("Score of B", unit.score(difference.score_b), beside=names[1]),
         layout.tile(
             "Difference", wording.points(difference.difference), beside=interval(difference), kind=_kind(difference)
         ),

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, leading
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, leading, unit_of
 
 _WIDTH, _HEIGHT = 1040, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 116, 16, 48
@@ -24,6 +24,7 @@ class Scale:
     low: float
     high: float
     places: int
+    unit: wording.Unit = wording.PERCENT
 
     def x(self, place: float) -> float:
         """How far from the left the candidate in this place is."""
@@ -44,7 +45,7 @@ def curve(record: Mapping[str, Any]) -> Html:
         return layout.section("curve", "Learning curve", layout.remark("No candidate has a score."))
     baseline = record.get("baseline")
     low, high, step = _range([*scores, *([] if baseline is None else [baseline])])
-    scale = Scale(low, high, len(candidates))
+    scale = Scale(low, high, len(candidates), unit_of(record))
     drawing = element(
         "svg",
         element("title", "Scores of the candidates in the order they were scored"),
@@ -65,8 +66,10 @@ def curve(record: Mapping[str, Any]) -> Html:
 
 
 def _summary(record: Mapping[str, Any], scores: list[float]) -> str:
-    baseline, best = wording.percent(record.get("baseline")), wording.percent(record.get("best_score"))
-    worst, highest = wording.percent(min(scores)), wording.percent(max(scores))
+    say = unit_of(record).score
+    baseline, best, worst, highest = map(
+        say, (record.get("baseline"), record.get("best_score"), min(scores), max(scores))
+    )
     counted = wording.counted(len(scores), "score")
     return f"{counted} between {worst} and {highest}; before {baseline}, best {best}."
 
@@ -87,7 +90,9 @@ def _grid(scale: Scale, step: float, candidates: list[Mapping[str, Any]]) -> Ite
         score = scale.low + count * step
         y = scale.y(score)
         yield element("line", x1=_LEFT, x2=right, y1=y, y2=y, class_="grid")
-        yield element("text", f"{score:,.{0 if step >= 1 else 1}f}%", x=_LEFT - 10, y=y + 4, text_anchor="end")
+        yield element(
+            "text", f"{score:,.{0 if step >= 1 else 1}f}{scale.unit.sign}", x=_LEFT - 10, y=y + 4, text_anchor="end"
+        )
     every = max(1, math.ceil(len(candidates) / 10))
     for place in range(0, len(candidates), every):
         label = candidates[place].get("number", place)
@@ -100,7 +105,7 @@ def _baseline(baseline: float | None, scale: Scale) -> Iterator[Html]:
     if baseline is not None:
         y, right = scale.y(baseline), _WIDTH - _RIGHT
         yield element("line", x1=_LEFT, x2=right, y1=y, y2=y, class_="baseline")
-        yield element("text", f"before {wording.percent(baseline)}", x=right + 12, y=y + 4, class_="baseline-label")
+        yield element("text", f"before {scale.unit.score(baseline)}", x=right + 12, y=y + 4, class_="baseline-label")
 
 
 def _steps(candidates: list[Mapping[str, Any]], scale: Scale) -> Html | None:
@@ -117,7 +122,7 @@ def _steps(candidates: list[Mapping[str, Any]], scale: Scale) -> Html | None:
 def _dots(candidates: list[Mapping[str, Any]], scale: Scale) -> Iterator[Html]:
     scored = [(place, each) for place, each in enumerate(candidates) if each.get("score") is not None]
     if len(scored) <= _MOST_DOTS:
-        yield from (_dot(scale.x(place), scale.y(each["score"]), each) for place, each in scored)
+        yield from (_dot(scale, place, each) for place, each in scored)
         return
     paths: dict[str, list[str]] = {}
     for place, each in scored:
@@ -126,8 +131,9 @@ def _dots(candidates: list[Mapping[str, Any]], scale: Scale) -> Iterator[Html]:
         yield element("path", d="".join(dots), class_=f"{class_} many")
 
 
-def _dot(x: float, y: float, candidate: Mapping[str, Any]) -> Html:
-    said = f"#{candidate.get('number')}: {wording.percent(candidate['score'])}, {candidate.get('kind')}"
+def _dot(scale: Scale, place: int, candidate: Mapping[str, Any]) -> Html:
+    x, y = scale.x(place), scale.y(candidate["score"])
+    said = f"#{candidate.get('number')}: {scale.unit.score(candidate['score'])}, {candidate.get('kind')}"
     title = element("title", f"{said}, {candidate.get('status')}")
     if candidate.get("kind") == "train":
         return element("rect", title, x=x - 4, y=y - 4, width=8, height=8, class_=_class(candidate))
@@ -149,7 +155,7 @@ def _best(record: Mapping[str, Any], candidates: list[Mapping[str, Any]], scale:
     baseline = record.get("baseline")
     # Two labels at about one height would cover each other.
     near = baseline is not None and abs(scale.y(baseline) - y) < 18
-    label = f"best {wording.percent(best['score'])}"
+    label = f"best {scale.unit.score(best['score'])}"
     yield element("text", label, x=_WIDTH - _RIGHT + 12, y=y + (-12 if near else 4), class_="best-label")
 
 

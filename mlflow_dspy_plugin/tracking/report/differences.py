@@ -1,7 +1,8 @@
-"""What changed in the program: instructions and demos of every predictor, from the first to the best."""
+"""What changed in the program: instructions and demos of every predictor, from the program before to the best."""
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import Any
@@ -9,13 +10,22 @@ from typing import Any
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, folded
 from mlflow_dspy_plugin.tracking.report.markup import Html, element, join
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, predictors_of, program_of
+from mlflow_dspy_plugin.tracking.report.reading import (
+    FIELD_TEXTS,
+    best_of,
+    candidates_of,
+    chosen_of,
+    predictors_of,
+    program_before,
+    program_of,
+    program_returned,
+)
 from mlflow_dspy_plugin.tracking.report.wordwise import Piece, compare_words
 
 _MOST_TEXT = 200_000
 _MOST_DEMOS = 40
-# Unchanged stretches longer than this are folded, but for their ends.
-_LONG_SAME, _END = 700, 200
+# Stretches longer than this are folded, but for their ends; those that changed later.
+_LONG_SAME, _LONG_CHANGE, _END = 700, 4_000, 200
 # White space at the ends of a text, and between its paragraphs.
 _AROUND = re.compile(r"(^\s+|\s+$|\s*\n\s*\n\s*)")
 # Demos that share less are two demos, not one that was changed.
@@ -25,15 +35,17 @@ _ALIKE = 0.5
 def differences(record: Mapping[str, Any]) -> Html:
     """The section that compares the program before with the best one."""
     name, title = "differences", "What changed in the program"
-    first, last, what = _ends(record)
-    before, after = (predictors_of(program_of(record, each)) for each in (first, last))
-    if not before and not after:
-        return layout.section(name, title, layout.remark("No program was written down."))
-    if first is last:
-        note = layout.remark(f"The {what} is the program as it was.")
+    first, last = _first(record), _last(record)
+    if last is None:
+        return layout.section(name, title, layout.remark("No program that was tried was written down."))
+    before, after = predictors_of(first.program), predictors_of(last.program)
+    if first.program is last.program:
+        note = layout.remark(
+            f"{last.name[:1].upper()}{last.name[1:]} is {first.name}: no instructions or demos changed."
+        )
         return layout.section(name, title, note, _predictors(before, before))
     how = layout.remark(
-        f"From candidate {first.get('number')} (the first) to candidate {last.get('number')} (the {what}): ",
+        f"From {first.name} to {last.name}: ",
         element("del", _sign(wording.MINUS), "taken out"),
         " ",
         element("ins", _sign("+"), "put in"),
@@ -42,13 +54,42 @@ def differences(record: Mapping[str, Any]) -> Html:
     return layout.section(name, title, how, _predictors(before, after))
 
 
-def _ends(record: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any], str]:
-    """The first candidate, and the best; the last one where none is the best."""
-    written = [each for each in candidates_of(record) if program_of(record, each) is not None]
-    if not written:
-        return {}, {}, "best"
-    best = best_of(record)
-    return (written[0], best, "best") if best in written else (written[0], written[-1], "last")
+@dataclass(frozen=True)
+class _End:
+    """A program that is compared, and what it is called."""
+
+    program: Mapping[str, Any]
+    name: str
+
+
+def _first(record: Mapping[str, Any]) -> _End:
+    """The program before; the first candidate where none was given."""
+    before = program_before(record)
+    if before is not None:
+        return _End(before, "the program before")
+    written = _written(record)
+    return _candidate(record, written[0], "the first") if written else _End({}, "nothing")
+
+
+def _last(record: Mapping[str, Any]) -> _End | None:
+    """The program that was returned, else the best candidate, or the last one where none is the best."""
+    written, best, chosen = _written(record), best_of(record), chosen_of(record)
+    returned = program_returned(record)
+    if returned is not None and program_of(record, chosen) is not returned:
+        return _End(returned, "the program that was returned")
+    if chosen in written and chosen is not best:
+        return _candidate(record, chosen, "which was returned")
+    if best in written:
+        return _candidate(record, best, "the best")
+    return _candidate(record, written[-1], "the last") if written else None
+
+
+def _written(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in candidates_of(record) if program_of(record, each) is not None]
+
+
+def _candidate(record: Mapping[str, Any], candidate: Mapping[str, Any], what: str) -> _End:
+    return _End(program_of(record, candidate), f"candidate {candidate.get('number')} ({what})")
 
 
 def _predictors(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Html]:
@@ -63,8 +104,22 @@ def _predictor(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
         element("h3", element("code", name)),
         element("p", "Signature ", element("code", _compared(*signatures)), class_="signature"),
         _instructions(before.get("instructions") or "", after.get("instructions") or ""),
+        _fields(before.get("fields_said") or {}, after.get("fields_said") or {}),
         _demos(before.get("demos") or [], after.get("demos") or []),
     )
+
+
+def _fields(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> Html | None:
+    """What is said of fields, where that has changed."""
+    items = [
+        element(
+            "li", element("code", name), f" {title}: ", element("span", _compared(*texts), class_="text", dir="auto")
+        )
+        for name in dict.fromkeys([*before, *after])
+        for key, title in FIELD_TEXTS.items()
+        if len(set(texts := tuple((side.get(name) or {}).get(key) or "" for side in (before, after)))) > 1
+    ]
+    return join(element("h4", "Fields"), element("ul", items, class_="demos")) if before and items else None
 
 
 def _instructions(before: str, after: str) -> Html:
@@ -95,6 +150,16 @@ def _piece(piece: Piece) -> Html:
 
 
 def _marked(tag: str, sign: str, text: str) -> Html:
+    """Words with their mark, the middle of many behind its beginning."""
+    if len(text) <= _LONG_CHANGE:
+        return _paragraphs(tag, sign, text)
+    middle = text[_END:-_END]
+    summary = element("summary", f"{_length(middle)} more {'put in' if tag == 'ins' else 'taken out'}")
+    folded = element("details", summary, _paragraphs(tag, sign, middle), class_="stayed")
+    return join(_paragraphs(tag, sign, text[:_END]), folded, _paragraphs(tag, sign, text[-_END:]))
+
+
+def _paragraphs(tag: str, sign: str, text: str) -> Html:
     """Words with their mark, paragraph by paragraph; the white space around these is not marked."""
     parts = _AROUND.split(text)
     return join(part if not part.strip() else element(tag, _sign(sign), part) for part in parts)

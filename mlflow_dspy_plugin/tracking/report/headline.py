@@ -7,7 +7,7 @@ from typing import Any
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.folding import as_text, cut, shortened
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import candidates_of, spent_on
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, spent_on, tried_in, unit_of
 
 # A status -> how it is said, and in what colour.
 _STATUS = {
@@ -25,11 +25,16 @@ _UNFINISHED = {
 
 def title_of(record: Mapping[str, Any]) -> str:
     """What came of it, in one sentence."""
-    names = {"optimizer": _name(record, "optimizer"), "program": _name(record, "program")}
+    names, unit = {each: _name(record, each) for each in ("optimizer", "program")}, unit_of(record)
     before, best = record.get("baseline"), record.get("best_score")
     if record.get("status") in _UNFINISHED:
-        return _UNFINISHED[record["status"]].format(**names) + _so_far(before, best)
-    if best is None:
+        return _UNFINISHED[record["status"]].format(**names) + _so_far(before, best, unit)
+    chosen = chosen_of(record)
+    if chosen is not best_of(record):
+        names["returned"] = f"candidate {chosen.get('number')}"
+        names["score"] = unit.score(chosen.get("score"))
+        said = "{optimizer} returned {returned} of {program}, at {score}; the best was at {best}"
+    elif best is None:
         said = "{optimizer} compiled {program} without scoring it"
     elif before is None:
         said = "{optimizer} compiled {program}, which now scores {best}"
@@ -37,7 +42,7 @@ def title_of(record: Mapping[str, Any]) -> str:
         said = "{optimizer} found nothing better than {program} as it was, at {before}"
     else:
         said = f"{{optimizer}} {'improved' if best > before else 'took'} {{program}} from {{before}} to {{best}}"
-    return said.format(**names, before=wording.percent(before), best=wording.percent(best))
+    return said.format(**names, before=unit.score(before), best=unit.score(best))
 
 
 def headline(record: Mapping[str, Any]) -> Html:
@@ -58,16 +63,16 @@ def _name(record: Mapping[str, Any], key: str) -> str:
     return shortened(record.get(key) or f"an unnamed {key}", 60)
 
 
-def _so_far(before: float | None, best: float | None) -> str:
+def _so_far(before: float | None, best: float | None, unit: wording.Unit) -> str:
     if best is None:
         return ""
     if before is None or best == before:
-        return f": {wording.percent(best)} so far"
-    return f": from {wording.percent(before)} to {wording.percent(best)} so far"
+        return f": {unit.score(best)} so far"
+    return f": from {unit.score(before)} to {unit.score(best)} so far"
 
 
 def _story(record: Mapping[str, Any]) -> Iterator[str]:
-    tried, spent = len(candidates_of(record)), spent_on(record)
+    tried, spent = len(tried_in(record)), spent_on(record)
     metric = f" by {shortened(record['metric'], 60)}" if record.get("metric") else ""
     if tried:
         yield f"It scored {wording.counted(tried, 'candidate')}{metric} in {wording.duration(record.get('seconds'))}."
@@ -97,11 +102,11 @@ def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
     before, best, spent = record.get("baseline"), record.get("best_score"), spent_on(record)
     gain = None if before is None or best is None else best - before
     kind = "good" if gain and gain > 0 else "bad" if gain and gain < 0 else None
-    yield layout.tile("Before", wording.percent(before))
-    number = record.get("best")
-    yield layout.tile("Best", wording.percent(best), beside=None if number is None else f"candidate {number}")
-    yield layout.tile("Gain", wording.points(gain), kind=kind)
-    candidates = candidates_of(record)
+    yield _start(record, before)
+    number, unit = record.get("best"), unit_of(record)
+    yield layout.tile("Best", unit.score(best), beside=None if number is None else f"candidate {number}")
+    yield layout.tile("Gain", unit.difference(gain), kind=kind)
+    candidates = tried_in(record)
     states = Counter(each.get("status") for each in candidates)
     said = ", ".join(f"{wording.number(states[each])} {each}" for each in ("accepted", "rejected") if states[each])
     yield layout.tile("Candidates", wording.number(len(candidates)), beside=said)
@@ -110,6 +115,16 @@ def _tiles(record: Mapping[str, Any]) -> Iterator[Html]:
     yield layout.tile("LM calls", wording.number(spent.calls), beside=cached)
     yield layout.tile("Tokens", wording.number(spent.total_tokens))
     yield layout.tile("Cost", _cost(spent) if spent.calls else wording.UNKNOWN)
+
+
+def _start(record: Mapping[str, Any], before: float | None) -> Html:
+    """Where it began: the first candidate is no baseline, for it may be far from the program before."""
+    kind = (best_of(record) or {}).get("kind")
+    alike = [each for each in candidates_of(record) if each.get("kind") == kind]
+    scores = [each["score"] for each in alike if each.get("score") is not None]
+    if before is not None or len(scores) < 2:
+        return layout.tile("Before", unit_of(record).score(before))
+    return layout.tile("First candidate", unit_of(record).score(scores[0]), beside="the program before was not scored")
 
 
 def _cost(spent: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mlflow_dspy_plugin.tracking.report import layout, wording
 from mlflow_dspy_plugin.tracking.report.markup import Html, element
-from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, most_telling
+from mlflow_dspy_plugin.tracking.report.reading import best_of, candidates_of, chosen_of, most_telling, unit_of
 
 # A drawing of more is a thicket.
 _MOST = 60
@@ -21,20 +21,41 @@ def lineage(record: Mapping[str, Any]) -> Html | None:
     if not any(parents.values()):
         return None
     drawn = _drawn(record, parents)
-    descent = _descent(record.get("best"), parents)
+    descent = _descent((chosen_of(record) or {}).get("number"), parents)
     by_number = {each.get("number"): each for each in candidates_of(record)}
     tree = _tree(drawn, parents, by_number, set(descent), record)
     rest = len(parents) - len(drawn)
     note = layout.remark(f"{wording.counted(rest, 'candidate')} of other branches are left out.") if rest else None
-    return layout.section("lineage", "Family tree", _told(descent, parents, by_number), note, tree)
+    what = "The best" if chosen_of(record) is best_of(record) else "What was returned"
+    return layout.section(
+        "lineage", "Family tree", _told(what, descent, parents, by_number, unit_of(record)), note, tree
+    )
 
 
 def _parents_of(candidates: list[Mapping[str, Any]]) -> dict[Any, list[Any]]:
-    """Each candidate's parents, as far as they came before it: so no circle can be."""
-    known: dict[Any, list[Any]] = {}
+    """The parents of each candidate, which is one however often it was scored; none is its own ancestor."""
+    stands = {each.get("number"): each.get("number") for each in candidates}
+    stands.update({each["number"]: each["same_as"] for each in candidates if each.get("same_as") in stands})
+    parents: dict[Any, list[Any]] = {stands[each.get("number")]: [] for each in candidates}
+    scored = set()
     for each in candidates:
-        known.setdefault(each.get("number"), [p for p in each.get("parents") or [] if p in known])
-    return known
+        child = stands[each.get("number")]
+        # One that was not scored before it cannot be its parent.
+        for parent in [stands[number] for number in each.get("parents") or [] if number in scored]:
+            if parent not in parents[child] and child not in _ancestors(parent, parents):
+                parents[child].append(parent)
+        scored.add(each.get("number"))
+    return parents
+
+
+def _ancestors(number: Any, parents: Parents) -> set[Any]:
+    """A candidate and all that it came from."""
+    found, left = set(), [number]
+    while left:
+        if (each := left.pop()) not in found:
+            found.add(each)
+            left += parents.get(each, ())
+    return found
 
 
 def _descent(number: Any, parents: Parents) -> list[Any]:
@@ -48,7 +69,7 @@ def _descent(number: Any, parents: Parents) -> list[Any]:
 
 def _drawn(record: Mapping[str, Any], parents: Parents) -> list[Any]:
     """The best's descent, and the descents of the most telling others while there is room."""
-    drawn = dict.fromkeys(_descent(record.get("best"), parents)[-_MOST:])
+    drawn = dict.fromkeys(_descent((chosen_of(record) or {}).get("number"), parents)[-_MOST:])
     for each in [each.get("number") for each in most_telling(record, _MOST)]:
         line = [number for number in _descent(each, parents) if number not in drawn]
         if len(drawn) + len(line) <= _MOST:
@@ -56,15 +77,17 @@ def _drawn(record: Mapping[str, Any], parents: Parents) -> list[Any]:
     return [number for number in parents if number in drawn]
 
 
-def _told(descent: list[Any], parents: Parents, by_number: Mapping[Any, Mapping[str, Any]]) -> Html | None:
-    """The descent of the best in words, for those who do not see the tree."""
+def _told(
+    what: str, descent: list[Any], parents: Parents, by_number: Mapping[Any, Mapping[str, Any]], unit: wording.Unit
+) -> Html | None:
+    """A descent in words, for those who do not see the tree."""
     if len(descent) < 2:
         return None
     shown = descent if len(descent) <= 12 else [*descent[:2], None, *descent[-9:]]
-    steps = ["…" if each is None else f"#{each} ({wording.percent(by_number[each].get('score'))})" for each in shown]
+    steps = ["…" if each is None else f"#{each} ({unit.score(by_number[each].get('score'))})" for each in shown]
     merged = [f"#{each}" for each in descent if len(parents[each]) > 1]
     also = f" Merged from several: {', '.join(merged)}." if merged else ""
-    return element("p", "The best came down this line: ", element("strong", " → ".join(steps)), ".", also)
+    return element("p", f"{what} came down this line: ", element("strong", " → ".join(steps)), ".", also)
 
 
 def _places(drawn: list[Any], parents: Parents) -> dict[Any, tuple[float, float]]:
@@ -99,7 +122,8 @@ def _tree(
     width = round(max(x for x, _ in places.values()) + _MARGIN + 24)
     height = round(max(y for _, y in places.values()) + _MARGIN + 12)
     best = best_of(record)
-    nodes = [_node(*places[each], by_number[each], by_number[each] is best) for each in drawn]
+    unit = unit_of(record)
+    nodes = [_node(*places[each], by_number[each], unit, by_number[each] is best) for each in drawn]
     drawing = element(
         "svg",
         element("title", "Family tree of the candidates, the oldest on the left"),
@@ -127,8 +151,8 @@ def _edges(
             yield element("path", d=path, class_=" ".join(kind for kind in kinds if kind))
 
 
-def _node(x: float, y: float, candidate: Mapping[str, Any], is_best: bool) -> Html:
-    number, score = candidate.get("number"), wording.percent(candidate.get("score"))
+def _node(x: float, y: float, candidate: Mapping[str, Any], unit: wording.Unit, is_best: bool) -> Html:
+    number, score = candidate.get("number"), unit.score(candidate.get("score"))
     kinds = [candidate.get("status") or "scored", candidate.get("kind") or "full", "best" if is_best else ""]
     title = element("title", f"#{number}: {score}, {kinds[1]}, {kinds[0]}{', the best' if is_best else ''}")
     return element(

@@ -39,9 +39,9 @@ def _row(name: str, each: Spent, **attributes: Any) -> Html:
 
 
 def _cost(each: Spent) -> str:
-    if not each.calls and each.cost is None:
-        return wording.UNKNOWN
-    return wording.money(each.cost) if each.whole_cost else f"at least {wording.money(each.cost or 0)}"
+    if each.cost is None:
+        return wording.money(None) if each.calls else wording.UNKNOWN
+    return wording.money(each.cost) if each.whole_cost else f"at least {wording.money(each.cost)}"
 
 
 def _shares(roles: Mapping[str, Spent]) -> Html:
@@ -63,7 +63,7 @@ def _remarks(record: Mapping[str, Any], whole: Spent) -> Html:
         if _overlap(record, whole)
         else "",
         f"Each point gained cost {wording.money(whole.cost / gain)}. " if gain > 0 and whole.cost else "",
-        "The cost of some calls is not known. " if not whole.whole_cost else "",
+        "" if whole.whole_cost else f"The cost of {'all' if whole.cost is None else 'some'} calls is not known. ",
     ]
     return layout.remark(element("span", "".join(told).strip()))
 

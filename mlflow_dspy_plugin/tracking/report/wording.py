@@ -1,6 +1,8 @@
 """Scores, money, times and counts as people say them."""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 UNKNOWN = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -27,6 +29,23 @@ def mark(score: float | None) -> str:
     if score is None:
         return UNKNOWN
     return _signed(f"{score:,.3f}".rstrip("0").rstrip("."))
+
+
+class Unit(NamedTuple):
+    """How scores of evaluations, and their differences, are said; and the sign behind a score."""
+
+    score: Callable[[float | None], str]
+    difference: Callable[[float | None], str]
+    sign: str
+
+
+def unit_of(scores: Iterable[float | None]) -> Unit:
+    """The unit of scores: some metrics give more than 1 for an example, or less than 0, which is no share of it."""
+    return PERCENT if all(0 <= score <= 100 for score in scores if score is not None) else PLAIN
+
+
+def _plain_difference(difference: float | None) -> str:
+    return UNKNOWN if difference is None else f"{'+' if difference > 0 else ''}{mark(difference)}"
 
 
 def number(count: float | None) -> str:
@@ -69,3 +88,7 @@ def moment(seconds: float) -> str:
 
 def _signed(figure: str) -> str:
     return figure.replace("-", MINUS)
+
+
+PERCENT = Unit(percent, points, "%")
+PLAIN = Unit(mark, _plain_difference, "")

@@ -1,5 +1,7 @@
 """What changed in the program, from the first to the best."""
 
+import pytest
+
 from mlflow_dspy_plugin.tracking.report.differences import differences
 from tests.tracking.records import candidate, program, record
 from tests.tracking.report.reader import Page
@@ -8,7 +10,9 @@ from tests.tracking.report.reader import Page
 def between(before, after):
     """The page's part for two programs."""
     tried = [candidate(0, 1.0, program="a"), candidate(1, 2.0, program="b")]
-    return Page(differences(record(candidates=tried, programs={"a": before, "b": after}, best=1)))
+    return Page(
+        differences(record(candidates=tried, programs={"a": before, "b": after}, before="a", best=1, returned="b"))
+    )
 
 
 def test_words_are_marked_by_sign_and_element():
@@ -57,14 +61,52 @@ def test_a_changed_signature_is_shown():
     assert "text -> +reasoning, topic" in between(program("S"), other).text
 
 
+def test_what_is_said_of_a_field_is_shown_where_it_has_changed():
+    other = program("S")
+    other["predictors"]["sort.predict"]["fields_said"]["topic"] = {"prefix": "Its topic:", "desc": "${topic}"}
+    page = between(program("S"), other)
+    assert "Fields topic prefix: −Topic:+Its topic:" in page.text
+    assert "description" not in page.text
+    assert "Fields" not in between(program("S"), program("T")).text
+
+
 def test_a_best_that_is_the_first_is_the_program_as_it_was():
-    page = Page(differences(record(best=0)))
-    assert "The best is the program as it was." in page.text
+    page = Page(differences(record(best=0, returned=None)))
+    assert "Candidate 0 (the best) is the program before: no instructions or demos changed." in page.text
     assert not page.tags & {"del", "ins"}
 
 
+def test_it_begins_with_the_program_before_and_not_with_what_was_tried_first():
+    tried = [candidate(0, 1.0, program="a"), candidate(1, 2.0, program="b")]
+    programs = {"s": program("Seed."), "a": program("First."), "b": program("Second.")}
+    page = Page(differences(record(candidates=tried, programs=programs, before="s", best=1, returned="b")))
+    assert "From the program before to candidate 1 (the best)" in page.text
+    assert "−Seed.+Second." in page.text
+    page = Page(differences(record(candidates=tried, programs=programs, before=None, best=1, returned="b")))
+    assert "From candidate 0 (the first) to candidate 1 (the best)" in page.text
+
+
 def test_where_none_is_the_best_the_last_is_compared():
-    assert "to candidate 11 (the last)" in Page(differences(record(best=None))).text
+    assert "to candidate 11 (the last)" in Page(differences(record(best=None, returned=None))).text
+
+
+def test_a_program_that_was_returned_without_a_score_is_compared_with_the_one_before():
+    programs = {"s": program("Sort."), "r": program("Sort.", [{"text": "a", "topic": "b"}])}
+    page = Page(differences(record(candidates=[], programs=programs, before="s", returned="r", best=None)))
+    assert "From the program before to the program that was returned" in page.text
+    assert "0 → 1: 1 put in" in page.text
+    page = Page(differences(record(candidates=[], programs=programs, before=None, returned="r", best=None)))
+    assert page.text.count("−") == 1
+    assert "From nothing to the program that was returned" in page.text
+    assert "+Sort." in page.text
+
+
+def test_a_program_that_was_returned_is_compared_though_another_has_scored_higher():
+    tried = [candidate(0, 1.0, program="a"), candidate(1, 2.0, program="b")]
+    programs = {"s": program("Seed."), "a": program("First."), "b": program("Second.")}
+    page = Page(differences(record(candidates=tried, programs=programs, before="s", returned="a", best=1)))
+    assert "From the program before to candidate 0 (which was returned)" in page.text
+    assert "−Seed.+First." in page.text
 
 
 def test_a_long_stretch_that_stayed_is_folded():
@@ -72,6 +114,15 @@ def test_a_long_stretch_that_stayed_is_folded():
     page = between(program(f"{long}Then one."), program(f"{long}Then two."))
     assert "words that stayed the same" in page.text
     assert page.classes("stayed") == 1
+
+
+@pytest.mark.parametrize(("sides", "said"), [(0, "taken out"), (1, "put in")])
+def test_a_long_change_is_folded(sides, said):
+    texts = ["Sort.", " ".join(f"word{number}" for number in range(2_000))]
+    page = between(*(program(text) for text in (texts if sides else texts[::-1])))
+    assert f"words more {said}" in page.text
+    assert page.classes("stayed") == 1
+    assert "word1999" in page.text
 
 
 def test_very_many_demos_are_counted():

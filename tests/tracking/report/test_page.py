@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from mlflow_dspy_plugin.tracking.report.page import page_of
-from tests.tracking.records import empty_record, failed_record, long_record, program, record
+from tests.tracking.records import candidate, empty_record, failed_record, long_record, program, record
 from tests.tracking.report.reader import Page
 
 CANARY = """</style></title></textarea>--><script>alert(1)</script>"'><img src=x onerror=alert(2) x="'javascript:"""
@@ -27,9 +27,9 @@ def _poisoned_name(name):
 
 
 FORMAT = set(
-    "format optimizer parameters program metric status error started seconds datasets rows digest baseline best best_score"
+    "format optimizer parameters program metric status error started seconds datasets rows digest baseline best best_score percent"
     " usage calls cached input_tokens output_tokens total_tokens cost candidates number step at kind score failures parents"
-    " why run_id is_best_so_far programs class predictors signature instructions demos notes candidate before left_out id"
+    " why run_id is_best_so_far same_as programs class predictors signature fields_said prefix desc instructions demos notes candidate before returned left_out id"
     " inputs expected prediction trace_id tokens".split()
 )
 RECORDS = {
@@ -98,6 +98,7 @@ def test_the_page_says_what_was_optimized_by_what_from_where_to_where_how_long_a
         ({"best_score": 28.0}, "GEPA took Sorter from 31.0% to 28.0%"),
         ({"baseline": None}, "GEPA compiled Sorter, which now scores 56.0%"),
         ({"best_score": None}, "GEPA compiled Sorter without scoring it"),
+        ({"returned": "p8"}, "GEPA returned candidate 8 of Sorter, at 52.0%; the best was at 56.0%"),
         ({"status": "RUNNING"}, "GEPA is optimizing Sorter: from 31.0% to 56.0% so far"),
         ({"status": "FAILED"}, "GEPA failed while optimizing Sorter: from 31.0% to 56.0% so far"),
         ({"status": "KILLED", "baseline": None}, "GEPA was stopped while optimizing Sorter: 56.0% so far"),
@@ -109,6 +110,45 @@ def test_the_page_says_what_was_optimized_by_what_from_where_to_where_how_long_a
 def test_the_title_says_how_it_ended(changes, title):
     page = Page(page_of(record(**changes)))
     assert f"{title} " in page.text
+
+
+def test_the_score_of_another_program_is_not_that_of_the_program_before():
+    text = Page(page_of(record(baseline=None))).text
+    assert "First candidate 31.0% the program before was not scored" in text
+    assert "Gain –" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "title"),
+    [
+        ({"best_score": 755.0}, "GEPA improved Sorter from 31 to 755"),
+        ({"baseline": -2.5}, "GEPA improved Sorter from −2.5 to 56"),
+        ({"baseline": 0.455, "best_score": 0.56, "percent": False}, "GEPA improved Sorter from 0.455 to 0.56"),
+    ],
+    ids=str,
+)
+def test_a_score_that_is_no_share_has_no_sign_of_percent(changes, title):
+    head = Page(page_of(record(**changes))).text.partition("Examples won")[0]
+    assert title in head
+    assert "%" not in head.replace("34.0%", "")
+
+
+def test_a_gain_that_is_no_share_is_shown_as_exact_as_the_scores():
+    assert "Gain +0.105 " in Page(page_of(record(baseline=0.455, best_score=0.56, percent=False))).text
+
+
+@pytest.mark.parametrize("character", "\u202a\u202e\u2066\u2069")
+def test_a_name_cannot_turn_the_text_around_it(character):
+    html = page_of(record(optimizer=f"my {character}loop"))
+    assert character not in html
+    assert "my \N{REPLACEMENT CHARACTER}loop improved Sorter" in Page(html).text
+
+
+def test_a_candidate_that_was_scored_twice_is_counted_once():
+    again = [candidate(12 + n, 33.3, kind="minibatch", program="p8", same_as=8) for n in range(2)]
+    page = Page(page_of(record(candidates=[*record()["candidates"], *again])))
+    assert "It scored 12 candidates" in page.text
+    assert "Candidates 12 " in page.text
 
 
 def test_a_failure_is_shown_with_its_error_and_all_that_was_known():

@@ -18,6 +18,12 @@ def test_each_gained_point_has_its_price():
     assert "Each point" not in Page(spending(record(best_score=31.0))).text
 
 
+def test_a_cost_of_which_nothing_is_known_is_not_at_least_nothing():
+    text = Page(spending(record(usage={"task": usage(10, None)}))).text
+    assert "$0" not in text
+    assert "The cost of all calls is not known." in text
+
+
 def test_a_cost_that_is_partly_unknown_is_at_least_what_is_known():
     text = Page(spending(record(usage={"task": usage(10, 0.5), "reflection": usage(1, None)}))).text
     assert "at least $0.5000" in text
