@@ -1,5 +1,6 @@
 """The README is true: its examples run, one after the other, against an LM over HTTP."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ def test_its_python_blocks_run_in_order(gpt, capsys, traces):
         exec(compile(block, str(README), "exec"), namespace)
     printed = capsys.readouterr().out
     assert "{'reasoning': 'There is a show.', 'answer': 'Black bear.'}" in printed
-    assert "'signature_field_name': 'answer'" in printed
+    # A stream, and the table of two rows.
+    assert "There is a show.Black bear." in printed.replace("\n", "")
+    assert re.search(r"7 +There is a show. +Black bear. +None\n8 +There is a show. +Black bear. +None", printed)
     assert "data json" in printed and "openai/gpt-4o-mini" in printed
-    assert len(traces()) == 7
+    assert re.search(r"^Black bear\. [1-9]\d*$", printed, re.MULTILINE)
+    assert len(traces()) == 10

@@ -8,6 +8,7 @@
         ├── ProgramError            what was given is no program that can be saved
         ├── SettingError            what was given to autolog() cannot be used
         ├── InputError              an input does not fit the program
+        ├── CallError               a program could not answer: its language model failed, or it raised
         ├── ComparisonError         two runs that cannot be compared
         ├── SecretError             a secret would have reached the disk
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
@@ -17,6 +18,7 @@
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     BAD_REQUEST,
+    INTERNAL_ERROR,
     INVALID_PARAMETER_VALUE,
     RESOURCE_DOES_NOT_EXIST,
 )
@@ -29,9 +31,9 @@ class DspyPluginError(MlflowException):
 
     code = BAD_REQUEST
 
-    def __init__(self, message: str):
+    def __init__(self, message: str, code: int | None = None):
         # What others raised is quoted in some.
-        super().__init__(redact_text(message), error_code=self.code)
+        super().__init__(redact_text(message), error_code=self.code if code is None else code)
 
 
 class ProgramError(DspyPluginError):
@@ -50,6 +52,16 @@ class InputError(DspyPluginError):
     """An input (or input example) does not fit the fields of the program."""
 
     code = INVALID_PARAMETER_VALUE
+
+
+class CallError(DspyPluginError):
+    """A served program could not answer, because its language model failed or because it raised.
+
+    Its `error_code` tells which: UNAUTHENTICATED, REQUEST_LIMIT_EXCEEDED, DEADLINE_EXCEEDED, TEMPORARILY_UNAVAILABLE
+    and BAD_REQUEST for what the language model said; INTERNAL_ERROR for all else.
+    """
+
+    code = INTERNAL_ERROR
 
 
 class ComparisonError(DspyPluginError):

@@ -31,6 +31,9 @@ ENV_TRUST = "MLFLOW_DSPY_TRUST"
 ENV_SPOOL_DIR = "MLFLOW_DSPY_SPOOL_DIR"
 ENV_SPOOL_MAX_MB = "MLFLOW_DSPY_SPOOL_MAX_MB"
 ENV_EXIT_TIMEOUT = "MLFLOW_DSPY_EXIT_TIMEOUT"
+ENV_PREDICT_THREADS = "MLFLOW_DSPY_PREDICT_THREADS"
+ENV_SERVING_CONCURRENCY = "MLFLOW_DSPY_SERVING_CONCURRENCY"
+ENV_SERVING_QUEUE = "MLFLOW_DSPY_SERVING_QUEUE"
 
 # Run tags.
 TAG_DSPY_VERSION = "dspy.version"
@@ -89,6 +92,18 @@ KEY_CODE = "code"
 KEY_MODULES = "modules"
 KEY_VERSIONS = "versions"
 KEY_LANGUAGE_MODELS = "language_models"
+KEY_ALLOWED_MODELS = "allowed_models"
+
+# Params of a request, and what they add to an answer.
+PARAM_ON_ERROR = "on_error"
+PARAM_TRACE_ID = "return_trace_id"
+PARAM_MODEL = "model"
+PARAM_STATUS = "status_messages"
+ANSWER_ERROR = "error"
+ANSWER_TRACE_ID = "trace_id"
+ANSWER_OUTPUT = "output"
+STREAM_PREDICTION = "prediction"
+STREAM_STATUS = "status"
 
 # Keys of the metadata in an MLmodel file.
 METADATA_FIELDS = "dspy_fields"
@@ -114,3 +129,5 @@ SPOOL_OWNER = ".owner"
 
 # Tasks of a model.
 TASK_CHAT = "llm/v1/chat"
+TASK_RESPONSES = "agent/v1/responses"
+TASKS = (TASK_CHAT, TASK_RESPONSES)

@@ -9,6 +9,7 @@ import mlflow
 
 from mlflow_dspy_plugin.delivery.adoption import install_delivery
 from mlflow_dspy_plugin.errors import SettingError
+from mlflow_dspy_plugin.metering import count_answers
 from mlflow_dspy_plugin.names import FLAVOR
 from mlflow_dspy_plugin.recording.runs import install_recording
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
@@ -143,7 +144,7 @@ def _install(config: _Config, content: Content) -> None:
 def _install_tracking(config: _Config, content: Content) -> list[dspy_seam.Watcher]:
     roles = Roles()
     _installed.append(use_words_of(content))
-    _installed.append(lm_seam.watch_results(roles.on_lm_result))
+    _installed.append(count_answers())
     _installed.append(watch_batches(around_rows))
     _installed.append(install_recording(mlflow.get_tracking_uri()))
     # What an optimization is made of is told by its evaluations, whether or not others are recorded.

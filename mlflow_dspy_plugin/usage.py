@@ -17,7 +17,7 @@ PROVIDER = "mlflow.llm.provider"
 TRACE_USAGE = "mlflow.trace.tokenUsage"
 TRACE_COST = "mlflow.trace.cost"
 _INPUT_COST, _OUTPUT_COST, _TOTAL_COST = "input_cost", "output_cost", "total_cost"
-_CACHE_READ, _CACHE_CREATION = "cache_read_input_tokens", "cache_creation_input_tokens"
+CACHE_READ, _CACHE_CREATION = "cache_read_input_tokens", "cache_creation_input_tokens"
 # MLflow has no name for them; they are a part of the output.
 REASONING = "reasoning_tokens"
 RESPONSE_MODEL = "response_model"
@@ -27,7 +27,7 @@ _COUNTS: dict[str, tuple[tuple[str | None, str], ...]] = {
     TokenUsageKey.INPUT_TOKENS: ((None, "prompt_tokens"), (None, "input_tokens")),
     TokenUsageKey.OUTPUT_TOKENS: ((None, "completion_tokens"), (None, "output_tokens")),
     TokenUsageKey.TOTAL_TOKENS: ((None, "total_tokens"),),
-    _CACHE_READ: (
+    CACHE_READ: (
         ("prompt_tokens_details", "cached_tokens"),
         ("input_tokens_details", "cached_tokens"),
         (None, "cache_read_input_tokens"),

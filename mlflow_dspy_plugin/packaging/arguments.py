@@ -13,7 +13,6 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError, ProgramError, SecretError
 from mlflow_dspy_plugin.programs.fields import Fields, check_fields, only_input
 from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name
-from mlflow_dspy_plugin.seams.mlflow import TASK_SIGNATURES
 from mlflow_dspy_plugin.seams.programs import is_signature
 
 
@@ -48,12 +47,12 @@ def check_registered_name(name: str | None) -> None:
         )
 
 
-def check_task(task: str | None) -> None:
-    """Refuse a task that MLflow does not know."""
-    if task is not None and task not in TASK_SIGNATURES:
-        raise ProgramError(
-            f"The task {task!r} is unknown. Give None, or one of {', '.join(map(repr, TASK_SIGNATURES))}."
-        )
+def check_task(task: str | None, signature: ModelSignature | None) -> None:
+    """Refuse a task that this flavor does not have, and a signature beside one that has its own."""
+    if task is not None and task not in names.TASKS:
+        raise ProgramError(f"The task {task!r} is unknown. Give None, or one of {', '.join(map(repr, names.TASKS))}.")
+    if task == names.TASK_RESPONSES and signature is not None:
+        raise ProgramError(f"Models of the task {task!r} have one signature, that of MLflow's agents. Leave yours out.")
 
 
 def check_configure(configure: Any) -> None:
@@ -69,6 +68,14 @@ def check_access(resources: Any, auth_policy: Any) -> None:
     """Refuse what MLflow would refuse only after the model is made."""
     if resources is not None and auth_policy is not None:
         raise ProgramError("Both resources and an auth_policy were given. Give one: a policy names its own resources.")
+
+
+def check_allowed_models(models: Any) -> None:
+    """Refuse what is no list of names."""
+    if models is None:
+        return
+    if not isinstance(models, (list, tuple)) or not all(isinstance(model, str) and model for model in models):
+        raise ProgramError(f"allowed_models is {models!r}. Give a list of names as dspy.LM takes them.")
 
 
 def check_format(serialization_format: str | None, by_dspy: bool) -> None:

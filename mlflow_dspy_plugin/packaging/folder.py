@@ -4,7 +4,6 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,7 @@ def describe(
     example: Any,
     folder: Path,
     scrubber: Scrubber,
+    choosable_model: bool = False,
 ) -> None:
     """Set the signature and the input example of the model.
 
@@ -62,6 +62,7 @@ def describe(
         example: The input example that was given, if any.
         folder: The model folder, to which the example is written.
         scrubber: Leaves secrets out of the example.
+        choosable_model: Whether a request may ask for another language model.
     """
     if isinstance(example, tuple) and len(example) == 2:
         example = (example[0], scrubber.scrub(example[1], "input_example.params"))
@@ -70,7 +71,7 @@ def describe(
     if signature is None and mlflow_model.signature is None:
         bare = example[0] if isinstance(example, tuple) and len(example) == 2 else example
         data = bare if isinstance(bare, str) or saved is None else saved.inference_data
-        signature = signature_of(fields, data)
+        signature = signature_of(fields, data, choosable_model)
     if signature is not None:
         mlflow_model.signature = signature
 
@@ -96,19 +97,6 @@ def add_access(mlflow_model: Model, resources: Any, auth_policy: AuthPolicy | No
         mlflow_model.resources = mlflow_seam.serialize_resources(resources)
 
 
-@dataclass(frozen=True)
-class Served:
-    """How a model is served, as its `python_function` flavor says.
-
-    Attributes:
-        model_config: The configuration that `mlflow.pyfunc.load_model` hands on.
-        streamable: Whether it has `predict_stream`.
-    """
-
-    model_config: dict[str, Any] | None
-    streamable: bool
-
-
 def fields_section(fields: Fields, task: str | None) -> dict[str, Any]:
     """What the flavor's section says of the program's fields."""
     section: dict[str, Any] = {names.KEY_DSPY_VERSION: dspy.__version__}
@@ -121,8 +109,10 @@ def fields_section(fields: Fields, task: str | None) -> dict[str, Any]:
     return section
 
 
-def add_flavors(mlflow_model: Model, folder: Path, section: dict[str, Any], served: Served) -> None:
-    """Add this flavor, and the one by which MLflow serves it."""
+def add_flavors(
+    mlflow_model: Model, folder: Path, section: dict[str, Any], model_config: dict[str, Any] | None
+) -> None:
+    """Add this flavor, and the one by which MLflow serves it; that hands the configuration on to who loads."""
     if task := section.get(names.KEY_TASK):
         mlflow_model.metadata = {**(mlflow_model.metadata or {}), "task": task}
     mlflow_model.add_flavor(
@@ -138,8 +128,8 @@ def add_flavors(mlflow_model: Model, folder: Path, section: dict[str, Any], serv
         loader_module=names.PACKAGE,
         conda_env=mlflow_seam.CONDA_ENV_FILE,
         python_env=mlflow_seam.PYTHON_ENV_FILE,
-        model_config=served.model_config,
-        streamable=served.streamable,
+        model_config=model_config,
+        streamable=True,
     )
     mlflow_model.model_size_bytes = mlflow_seam.size_of(str(folder))
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,12 +36,14 @@ class LoadedModel:
         settings: DSPy's settings as they were when it was saved, without what was left out.
         task: The task that it was logged with, if any.
         mlmodel: What its MLmodel file says.
+        allowed_models: The language models that a request may ask for.
     """
 
     program: dspy.Module
     settings: Mapping[str, Any]
     task: str | None
     mlmodel: dict[str, Any]
+    allowed_models: Sequence[str] = ()
 
 
 def load_model(
@@ -113,7 +115,8 @@ def read_folder(folder: str | Path, model_config: Mapping[str, Any] | None = Non
     if not by_core and section.get(names.KEY_SERIALIZATION) != names.FORMAT_CODE:
         program = configured(program, config)
     remember_origin(program, mlmodel.get("model_id"))
-    return LoadedModel(program, settings, section.get(names.KEY_TASK), mlmodel)
+    allowed_models = tuple(section.get(names.KEY_ALLOWED_MODELS, ()))
+    return LoadedModel(program, settings, section.get(names.KEY_TASK), mlmodel, allowed_models)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import ModelFolderError
@@ -51,6 +52,16 @@ def read_mlmodel(folder: Path) -> dict[str, Any]:
             f"The {MLMODEL_FILE_NAME} file in {folder} cannot be read ({error}). It was half "
             "written or changed since; log or download the model again."
         ) from error
+
+
+def registered_name(folder: Path) -> str | None:
+    """The name of the registered model that a folder was downloaded as, if it was."""
+    path = folder / REGISTERED_MODEL_META_FILE_NAME
+    try:
+        named = yaml.safe_load(path.read_text(encoding="utf-8"))["model_name"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    return named if isinstance(named, str) else None
 
 
 def _parse(text: str) -> Any:

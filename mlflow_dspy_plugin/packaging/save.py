@@ -21,6 +21,7 @@ from mlflow_dspy_plugin.needs.versions import versions_now
 from mlflow_dspy_plugin.packaging import folder as model_folder
 from mlflow_dspy_plugin.packaging.arguments import (
     check_access,
+    check_allowed_models,
     check_example,
     check_format,
     check_program,
@@ -34,9 +35,10 @@ from mlflow_dspy_plugin.packaging.arguments import (
 from mlflow_dspy_plugin.packaging.contents import write_contents
 from mlflow_dspy_plugin.packaging.from_code import CodeModel, read_code_model
 from mlflow_dspy_plugin.packaging.model_config import try_out
+from mlflow_dspy_plugin.programs.chat_fields import chat_fields_of
 from mlflow_dspy_plugin.programs.fields import Fields, fields_of
 from mlflow_dspy_plugin.programs.keys import describe_lms
-from mlflow_dspy_plugin.programs.schema import streams
+from mlflow_dspy_plugin.programs.task_signatures import TASK_SIGNATURES
 from mlflow_dspy_plugin.scrubbing.scrubber import Scrubber
 from mlflow_dspy_plugin.seams import mlflow as mlflow_seam
 from mlflow_dspy_plugin.seams.dspy import current_settings
@@ -64,6 +66,7 @@ def save_model(
     serialization_format: Literal["json", "cloudpickle"] | None = None,
     compiled_state: dspy.Module | dict[str, Any] | str | Path | None = None,
     auth_policy: AuthPolicy | None = None,
+    allowed_models: list[str] | None = None,
 ) -> None:
     """Save a DSPy program as an MLflow model in a local folder, with DSPy's settings beside it.
 
@@ -74,7 +77,11 @@ def save_model(
         model: The program, compiled or not; or the path of a script that calls
             `mlflow.models.set_model(program)`, which is then run wherever the model loads.
         path: The folder to write; it must not exist or be empty.
-        task: None, or `"llm/v1/chat"` for a program that takes a list of chat messages.
+        task: None; `"llm/v1/chat"` for a model that takes OpenAI's chat requests and gives chat completions; or
+            `"agent/v1/responses"` for an MLflow `ResponsesAgent`. A class of yours whose `forward` takes `messages`
+            gets their list. Any other program gets the last message of the user in its text input, and the earlier
+            ones in its `dspy.History`, or before that text; offered tools in its `list[dspy.Tool]`, and images in
+            its `dspy.Image`. Its answer is the text output beside thoughts, and calls of tools in a `dspy.ToolCalls`.
         model_config: Arguments of the program's constructor to make it with where it loads; for a
             script what `mlflow.models.ModelConfig` reads there. Whoever loads may give other values
             for its keys. A dict, or the path of a YAML or JSON file.
@@ -98,11 +105,13 @@ def save_model(
             `dump_state()`, or the JSON file that its `save` wrote.
         auth_policy: How the served model logs in to Databricks resources; not together with
             `resources`.
+        allowed_models: The language models that a request may ask for by the param `model`, by the names that
+            `dspy.LM` takes; none by default.
 
     Raises:
-        ProgramError: If `model` is no `dspy.Module` and no script that sets one, the task is unknown,
-            the signature has no inputs, `model_config` does not fit its constructor, or the program
-            cannot be saved in the format.
+        ProgramError: If `model` is no `dspy.Module` and no script that sets one, the task is unknown
+            or needs another program, the signature has no inputs, `model_config` does not fit its
+            constructor, or the program cannot be saved in the format.
         InputError: If the input example does not fit the program's fields.
         SecretError: If a secret sits where it cannot be left out.
         ModelFolderError: If the folder exists and is not empty.
@@ -133,10 +142,11 @@ class _Subject:
 
 def _checked(given: SimpleNamespace) -> _Subject:
     config = read_model_config(given.model_config)
-    check_task(given.task)
+    check_task(given.task, given.signature)
     check_signature(given.signature)
     check_format(given.serialization_format, given.use_dspy_model_save)
     check_access(given.resources, given.auth_policy)
+    check_allowed_models(given.allowed_models)
     is_script = isinstance(given.model, (str, Path))
     code = read_code_model(given.model, given.compiled_state, config) if is_script else None
     program = given.model if code is None else code.program
@@ -147,8 +157,9 @@ def _checked(given: SimpleNamespace) -> _Subject:
         example = inputs_of_example(example)
     if given.task is None:
         check_example(example, fields)
-    elif signature is None:
-        signature = mlflow_seam.TASK_SIGNATURES[given.task]
+    else:
+        chat_fields_of(program, fields)
+        signature = signature or TASK_SIGNATURES[given.task]
     if code is None:
         try_out(program, config)
     return _Subject(program, code, fields, config, example, signature)
@@ -159,16 +170,15 @@ def _save(given: SimpleNamespace) -> dict[str, str]:
     subject, scrubber, settings = _checked(given), Scrubber(), current_settings()
     with model_folder.new_folder(given.path) as folder:
         model = Model() if given.mlflow_model is None else given.mlflow_model
-        model_folder.describe(model, subject.fields, subject.signature, subject.example, folder, scrubber)
+        choosable = bool(given.allowed_models)
+        model_folder.describe(model, subject.fields, subject.signature, subject.example, folder, scrubber, choosable)
         model_folder.add_metadata(model, subject.fields, given.metadata, scrubber)
         model_folder.add_access(model, given.resources, given.auth_policy)
         contents = write_contents(
             subject.code or subject.program, settings, folder, given.serialization_format, given.use_dspy_model_save
         )
         needs = needs_of(subject.program, settings)
-        served = model_folder.Served(
-            scrubber.scrub(subject.config, "model_config"), streams(subject.fields.outputs) and given.task is None
-        )
+        config = scrubber.scrub(subject.config, "model_config")
         mlflow_seam.write_environment(
             folder,
             requirements_of(needs),
@@ -184,10 +194,11 @@ def _save(given: SimpleNamespace) -> dict[str, str]:
             names.KEY_VERSIONS: versions_now(),
             names.KEY_LANGUAGE_MODELS: describe_lms(subject.program, settings),
             **({names.KEY_LEFT_OUT: left_out} if left_out else {}),
+            **({names.KEY_ALLOWED_MODELS: list(given.allowed_models)} if choosable else {}),
             **contents.section,
             **model_folder.fields_section(subject.fields, given.task),
         }
-        model_folder.add_flavors(model, folder, section, served)
+        model_folder.add_flavors(model, folder, section, config)
         model.save(str(folder / MLMODEL_FILE_NAME))
         secrets = {**contents.secrets, **scrubber.known_secrets()}
         model_folder.check_no_secret_below(folder, secrets)
@@ -222,6 +233,7 @@ def log_model(
     serialization_format: Literal["json", "cloudpickle"] | None = None,
     compiled_state: dspy.Module | dict[str, Any] | str | Path | None = None,
     auth_policy: AuthPolicy | None = None,
+    allowed_models: list[str] | None = None,
 ) -> ModelInfo:
     """Log a DSPy program as an MLflow model.
 
@@ -252,6 +264,7 @@ def log_model(
         serialization_format: See `save_model`.
         compiled_state: See `save_model`.
         auth_policy: See `save_model`.
+        allowed_models: See `save_model`.
 
     Returns:
         MLflow's `ModelInfo`; its `model_uri` loads the model.

@@ -10,6 +10,7 @@ import pydantic
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Map, Object, ParamSchema, ParamSpec, Property, Schema
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.programs.fields import Fields
 
 _PLAIN = {
@@ -20,16 +21,19 @@ _PLAIN = {
     bytes: DataType.binary,
 }
 
-# What a request may override of the arguments of the language model; None leaves it as it is.
+# What a request may ask for: arguments of the language model, and how it is answered. None leaves it as it is.
 _PARAMS = {
     "temperature": DataType.double,
     "max_tokens": DataType.long,
     "top_p": DataType.double,
     "cache": DataType.boolean,
+    names.PARAM_ON_ERROR: DataType.string,
+    names.PARAM_TRACE_ID: DataType.boolean,
+    names.PARAM_STATUS: DataType.boolean,
 }
 
 
-def signature_of(fields: Fields, example: Any = None) -> ModelSignature | None:
+def signature_of(fields: Fields, example: Any = None, choosable_model: bool = False) -> ModelSignature | None:
     """The MLflow signature of a program; None where its inputs are not known either way.
 
     Args:
@@ -37,6 +41,7 @@ def signature_of(fields: Fields, example: Any = None) -> ModelSignature | None:
         example: An input example as MLflow passes it on. A bare string makes the input column
             unnamed: MLflow then lets a string, a dict and a DataFrame through; with named columns
             it refuses the string before the program sees it.
+        choosable_model: Whether a request may ask for another language model.
     """
     if isinstance(example, str):
         inputs = Schema([ColSpec(DataType.string)])
@@ -47,13 +52,9 @@ def signature_of(fields: Fields, example: Any = None) -> ModelSignature | None:
     else:
         return None
     outputs = _schema(fields.outputs, frozenset(fields.outputs)) if fields.outputs else None
-    params = ParamSchema([ParamSpec(name, type_, None) for name, type_ in _PARAMS.items()])
+    allowed = {**_PARAMS, names.PARAM_MODEL: DataType.string} if choosable_model else _PARAMS
+    params = ParamSchema([ParamSpec(name, type_, None) for name, type_ in allowed.items()])
     return ModelSignature(inputs=inputs, outputs=outputs, params=params)
-
-
-def streams(outputs: Mapping[str, Any] | None) -> bool:
-    """Whether a program's outputs can be streamed: DSPy streams fields of text only."""
-    return bool(outputs) and all(type_ is str for type_ in outputs.values())
 
 
 def _schema(fields: Mapping[str, Any], required: frozenset[str]) -> Schema:

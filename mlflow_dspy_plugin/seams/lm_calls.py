@@ -6,6 +6,7 @@ Each `watch_*` returns its undo. What they report is as the release has it; `sea
 import importlib
 import importlib.util
 import inspect
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -53,16 +54,22 @@ _attempt: ContextVar[Attempt | None] = ContextVar("mlflow_dspy_plugin_attempt", 
 
 
 def watch_results(report: Callable[[Any], None]) -> Undo:
-    """Report what DSPy keeps of each LM call that got an answer, or was billed for a part of one."""
-    if not _HAS_ENGINES:
-        return patch(dspy.BaseLM, "_process_lm_response", lambda original: _reporting_first(report, original))
-    execution = importlib.import_module("dspy.clients.execution")
-    return _all_of(
-        [
-            patch(execution, "finalize", lambda original: _reporting_last(report, original)),
-            patch(execution, "_account_failed_call", lambda original: _reporting_billed(report, original)),
-        ]
-    )
+    """Report what DSPy keeps of each LM call that got an answer, or was billed for a part of one.
+
+    The same function is told once, however often this was asked for, until each asking is undone, in whatever order.
+    """
+    with _lock:
+        _reports.append(report)
+        if len(_reports) == 1:
+            _hooks.append(_hook_results())
+
+    def undo() -> None:
+        with _lock:
+            _reports.remove(report)
+            while _hooks and not _reports:
+                _hooks.pop()()
+
+    return undo
 
 
 def watch_attempts(report: Callable[[Attempt], None]) -> Undo:
@@ -107,6 +114,32 @@ def _all_of(undo: Iterable[Undo]) -> Undo:
 
 
 # -- results ----------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+# Who is told, as often as they have asked; and what undoes the hooks that are there while somebody is.
+_reports: list[Callable[[Any], None]] = []
+_hooks: list[Undo] = []
+
+
+def _hook_results() -> Undo:
+    # What somebody else has wrapped since stays in place, and tells nothing more.
+    in_force = [True]
+
+    def report(result: Any) -> None:
+        for told in dict.fromkeys(_reports) if in_force else ():
+            told(result)
+
+    return _all_of([in_force.clear, *_hooked(report)])
+
+
+def _hooked(report: Callable[[Any], None]) -> list[Undo]:
+    if not _HAS_ENGINES:
+        return [patch(dspy.BaseLM, "_process_lm_response", lambda original: _reporting_first(report, original))]
+    execution = importlib.import_module("dspy.clients.execution")
+    return [
+        patch(execution, "finalize", lambda original: _reporting_last(report, original)),
+        patch(execution, "_account_failed_call", lambda original: _reporting_billed(report, original)),
+    ]
 
 
 def _reporting_first(report: Callable[[Any], None], original: Callable) -> Callable:

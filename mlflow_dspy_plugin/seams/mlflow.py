@@ -11,7 +11,6 @@ import yaml
 from mlflow.environment_variables import MLFLOW_LOCK_MODEL_DEPENDENCIES
 from mlflow.models.dependencies_schemas import _get_dependencies_schemas
 from mlflow.models.model import _update_active_model_id_based_on_mlflow_model
-from mlflow.models.rag_signatures import SIGNATURE_FOR_LLM_INFERENCE_TASK
 from mlflow.models.resources import _ResourceBuilder
 from mlflow.models.utils import _load_model_code_path, _save_example
 from mlflow.tracing.provider import _get_trace_exporter
@@ -41,7 +40,6 @@ from mlflow_dspy_plugin.boundary import ask_before_speaking
 from mlflow_dspy_plugin.names import FLAVOR
 
 AWAIT_REGISTRATION_SECONDS = DEFAULT_AWAIT_MAX_SLEEP_SECONDS
-TASK_SIGNATURES = SIGNATURE_FOR_LLM_INFERENCE_TASK
 CONDA_ENV_FILE = _CONDA_ENV_FILE_NAME
 PYTHON_ENV_FILE = _PYTHON_ENV_FILE_NAME
 # How MLflow calls the module of a script that it runs as a model's code.

@@ -14,6 +14,7 @@ import dspy
 import pydantic
 from dspy.clients.provider import Provider
 from dspy.primitives.prediction import Completions
+from dspy.streaming.streaming_listener import ADAPTER_SUPPORT_STREAMING
 from dspy.utils.unbatchify import Unbatchify
 
 # Parts of programs and settings that DSPy gives no common base.
@@ -77,7 +78,7 @@ def make_interpreter(arguments: Mapping[str, Any]) -> Any:
 
 def wrapped_by_dspy(function: Any) -> Any:
     """The user's function in the lambda that `BestOfN` and `Refine` put around it; any other is itself."""
-    is_wrapper = getattr(function, "__qualname__", "").endswith("<lambda>") and _is_dspys(function)
+    is_wrapper = getattr(function, "__qualname__", "").endswith("<lambda>") and is_of_dspy(function)
     cells = function.__closure__ or () if is_wrapper else ()
     return cells[0].cell_contents if len(cells) == 1 else function
 
@@ -140,7 +141,8 @@ def _decision_type(name: str) -> Any:
     return getattr(experimental, name, None)
 
 
-def _is_dspys(function: Any) -> bool:
+def is_of_dspy(function: Any) -> bool:
+    """Whether DSPy has defined the function."""
     return str(getattr(function, "__module__", None)).split(".")[0] == "dspy"
 
 
@@ -148,6 +150,11 @@ def ends_agent(tool: dspy.Tool) -> bool:
     """Whether this is the tool that DSPy gives an agent to say that it has done; it does nothing."""
     module = getattr(tool.func, "__module__", None) or ""
     return tool.name == "finish" and module.split(".")[0] == "dspy"
+
+
+def streams_with(adapter: Any) -> bool:
+    """Whether DSPy can tell the fields in what a language model sends to this adapter; None is its own default."""
+    return adapter is None or type(adapter).__name__ in {each.__name__ for each in ADAPTER_SUPPORT_STREAMING}
 
 
 def is_signature(value: Any) -> bool:

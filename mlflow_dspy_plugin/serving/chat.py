@@ -1,56 +1,162 @@
-"""The task `llm/v1/chat`: messages in, a chat completion out."""
+"""One chat request: the program is called with what it says, and its replies come back with what they cost."""
 
-import json
-import time
-import uuid
-from collections.abc import Mapping
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
+import dspy
+from dspy.streaming import StatusMessage, StreamResponse
 
 from mlflow_dspy_plugin.errors import InputError
-from mlflow_dspy_plugin.serving.outputs import plain
+from mlflow_dspy_plugin.metering import count_answers
+from mlflow_dspy_plugin.packaging.load import LoadedModel
+from mlflow_dspy_plugin.packaging.mlmodel import registered_name
+from mlflow_dspy_plugin.programs.chat_fields import ChatFields, chat_fields_of
+from mlflow_dspy_plugin.programs.fields import fields_of
+from mlflow_dspy_plugin.programs.language_models import language_models
+from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
+from mlflow_dspy_plugin.seams.threads import carry_into_threads
+from mlflow_dspy_plugin.serving.calls import call
+from mlflow_dspy_plugin.serving.completions import Reply, replies_of
+from mlflow_dspy_plugin.serving.conversations import arguments_of
+from mlflow_dspy_plugin.serving.failures import failing_clearly
+from mlflow_dspy_plugin.serving.overrides import overridden
+from mlflow_dspy_plugin.serving.requests import ChatRequest, ServedNames, chat_request_of
+from mlflow_dspy_plugin.serving.spending import Spent, spending
+from mlflow_dspy_plugin.serving.stream import stream_of
+from mlflow_dspy_plugin.tracing.context import context
+from mlflow_dspy_plugin.tracing.predictions import trace_id_of
 
 
-def messages_of(data: Any) -> list[dict[str, Any]]:
-    """The messages of one chat request, given as a dict or as the one-row table MLflow makes of it.
+@dataclass(frozen=True)
+class Answered:
+    """What came of a request.
 
-    Raises:
-        InputError: If there is no list of messages in it.
+    Attributes:
+        replies: At least one.
+        model: The name of the language model that has answered.
+        spent: What it was asked for.
+        trace_id: The trace that the program was called in, if any.
     """
-    if isinstance(data, pd.DataFrame) and len(data) == 1:
-        data = {name: data[name].iloc[0] for name in data.columns}
-    messages = data.get("messages") if isinstance(data, Mapping) else None
-    if not isinstance(messages, (list, tuple, np.ndarray)) or not len(messages):
-        what = f"rows: {len(data)}" if isinstance(data, pd.DataFrame) else f"{data!r:.100}"
-        raise InputError(
-            f"The input of a chat model is {{'messages': [{{'role': ..., 'content': ...}}]}}, but it "
-            f"was given {type(data).__name__} ({what}). Give one request in that form."
-        )
-    return list(messages)
+
+    replies: list[Reply]
+    model: str
+    spent: Spent
+    trace_id: str | None
 
 
-def completion_of(outputs: Any, model: str) -> dict[str, Any]:
-    """What the program returned, as a chat completion of the OpenAI form.
+class Chat:
+    """A loaded program, as what answers chat requests."""
 
-    Args:
-        outputs: A text, a prediction or a dict of fields, or a list of these (one choice each).
-        model: The name of the model to report.
-    """
-    answers = outputs if isinstance(outputs, list) else [outputs]
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": model,
-        "choices": [_choice(index, answer) for index, answer in enumerate(answers)],
-    }
+    def __init__(self, loaded: LoadedModel, folder: Path) -> None:
+        self.program = loaded.program
+        self._settings = dict(loaded.settings)
+        self._fields = fields_of(loaded.program)
+        self._allowed_models = loaded.allowed_models
+        self._names = [name for name in (registered_name(folder), loaded.mlmodel.get("model_id")) if name]
+        _count_from_now_on()
+
+    def read(self, data: Any, params: Mapping[str, Any] | None = None) -> ChatRequest:
+        """Read a request; see `chat_request_of`.
+
+        A request may call the model by the name of a language model that answers, with its provider or without, or by
+        that of the MLflow model.
+        """
+        return chat_request_of(data, params, ServedNames(self._own_names, self._allowed_models))
+
+    def answer(self, request: ChatRequest) -> Answered:
+        """Call the program once.
+
+        Raises:
+            InputError: If the request does not fit the program.
+            CallError: If the language model fails. What the program raises leaves as it is.
+        """
+        asked = {**request.asked.lm, **self._choices(request.choices)}
+        program, settings = overridden(self.program, self._settings, asked)
+        with dspy.context(**settings), spending() as spent, _asked_by(request.user), failing_clearly():
+            args, kwargs = arguments_of(request.conversation, self._parts, self._fields)
+            outputs = call(program, args, kwargs)
+            replies = replies_of(outputs, self._parts, request.choices)
+            return Answered(replies, _model_of(program), spent, trace_id_of(outputs))
+
+    def stream(self, request: ChatRequest) -> tuple[str, Iterator[str | Answered]]:
+        """Call the program once, as soon as somebody iterates.
+
+        Returns:
+            The name of the language model that answers; and the pieces of the text of the answer as it sends them, last
+            all that came of the request. Raises as `answer` does.
+        """
+        asked = {**request.asked.lm, **self._choices(request.choices)}
+        program, settings = overridden(self.program, self._settings, asked)
+        with dspy.context(**settings):
+            model = _model_of(program)
+        args, kwargs = arguments_of(request.conversation, self._parts, self._fields)
+        begin = functools.partial(stream_of, program, settings, args, kwargs)
+        return model, self._told(request, model, begin)
+
+    def _told(self, request: ChatRequest, model: str, begin: Callable[[], Iterator[Any]]) -> Iterator[str | Answered]:
+        # What is set for the program is not set for whoever iterates.
+        apart, held = contextvars.copy_context(), contextlib.ExitStack()
+        spent = apart.run(held.enter_context, spending())
+        apart.run(held.enter_context, _asked_by(request.user))
+        try:
+            with failing_clearly():
+                for each in apart.run(begin):
+                    if isinstance(each, StreamResponse):
+                        if (each.predict_name, each.signature_field_name) == self._streamed:
+                            yield each.chunk
+                    elif not isinstance(each, StatusMessage):
+                        replies = replies_of(each, self._parts, request.choices)
+                        yield Answered(replies, model, spent, trace_id_of(each))
+        finally:
+            apart.run(held.close)
+
+    @functools.cached_property
+    def _streamed(self) -> tuple[str | None, str | None]:
+        """The predictor and the field whose text is that of the answer: of several of its name, the last."""
+        answer = self._parts.answer
+        names = [name for name, each in self.program.named_predictors() if answer in each.signature.output_fields]
+        return (names[-1] if names else None), answer
+
+    def _own_names(self) -> list[str]:
+        lms = [self._settings.get("lm", dspy.settings.lm), *(lm for _, lm in language_models(self.program, ""))]
+        told = [lm.model for lm in lms if isinstance(getattr(lm, "model", None), str)]
+        return list(dict.fromkeys([*told, *(name.partition("/")[2] or name for name in told), *self._names]))
+
+    @functools.cached_property
+    def _parts(self) -> ChatFields:
+        # Looked at only now: MLflow's own flavor saves what is no program for chats, and others may use it.
+        return chat_fields_of(self.program, self._fields)
+
+    def _choices(self, choices: int) -> dict[str, int]:
+        if choices == 1:
+            return {}
+        if len(self.program.predictors()) != 1:
+            raise InputError(
+                f"'n' is {choices}, but only a program of one predictor gives several answers at once. Leave it out, "
+                "and send the request several times."
+            )
+        return {"n": choices}
 
 
-def _choice(index: int, answer: Any) -> dict[str, Any]:
-    fields = plain(answer)
-    role = fields.get("role", "assistant") if isinstance(fields, Mapping) else "assistant"
-    content = fields if isinstance(fields, str) else json.dumps(fields, default=str)
-    message = {"role": role, "content": content}
-    return {"index": index, "message": message, "finish_reason": "stop"}
+@functools.cache
+def _count_from_now_on() -> None:
+    """Have the calls of this process counted, as far as a request inherits what counts them."""
+    count_answers()
+    carry_into_threads([HANDED_DOWN])
+
+
+@contextlib.contextmanager
+def _asked_by(user: str | None) -> Iterator[None]:
+    """A block whose traces tell who has asked."""
+    with contextlib.nullcontext() if user is None else context(user=user):
+        yield
+
+
+def _model_of(program: dspy.Module) -> str:
+    lm = dspy.settings.lm or next((lm for _, lm in language_models(program, "")), None)
+    return str(getattr(lm, "model", type(program).__name__))

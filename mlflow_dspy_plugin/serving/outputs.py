@@ -1,21 +1,67 @@
 """What a program returned -> what `pyfunc.predict` gives, which any server can write as JSON. Pure."""
 
-from collections.abc import Mapping
+import dataclasses
+import datetime
+import decimal
+import pathlib
+import uuid
+from collections import deque
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import dspy
+import numpy as np
+import pandas as pd
 import pydantic
+from pydantic_core import to_jsonable_python
+
+# What pydantic writes as JSON in a way of its own.
+_LEAVES = (
+    pydantic.BaseModel,
+    Enum,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    uuid.UUID,
+    pathlib.PurePath,
+    bytes,
+)
+_SEQUENCES = (list, tuple, set, frozenset, deque)
+# Columns of one kind get a type of numpy's: Spark looks for it.
+_TYPES = {int: "int64", float: "float64", bool: "bool"}
+_LARGEST = 2**63
 
 
 def plain(value: Any) -> Any:
-    """Predictions as dicts of their fields, pydantic objects as dicts, enum members as values."""
+    """Predictions as dicts of their fields, and values as those that JSON has; any other object as it is."""
     if isinstance(value, dspy.Example):
         return {name: plain(field) for name, field in value.items(include_dspy=True)}
-    if isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Enum):
-        return value.value
+    if isinstance(value, _LEAVES):
+        return to_jsonable_python(value, bytes_mode="base64")
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple, set)) else value
+    if isinstance(value, _SEQUENCES):
+        return [plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return value
+
+
+def table_of(answers: Sequence[Any], index: pd.Index) -> pd.DataFrame | pd.Series:
+    """Answers of the rows of a table: a table where each is a dict, else a series; with the same index."""
+    if not all(isinstance(answer, Mapping) for answer in answers):
+        return pd.Series(list(answers), index=index, dtype=object)
+    columns = dict.fromkeys(name for answer in answers for name in answer)
+    return pd.DataFrame({name: _column([answer.get(name) for answer in answers], index) for name in columns}, index)
+
+
+def _column(values: list[Any], index: pd.Index) -> pd.Series:
+    kinds = {type(value) for value in values}
+    kind = _TYPES.get(kinds.pop(), object) if len(kinds) == 1 else object
+    if kind == _TYPES[int] and not all(-_LARGEST <= value < _LARGEST for value in values):
+        kind = object
+    return pd.Series(values, index=index, dtype=kind)

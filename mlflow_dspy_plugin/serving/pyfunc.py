@@ -1,35 +1,51 @@
 """A loaded program as the model object behind `mlflow.pyfunc` and `mlflow models serve`."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dspy
+from dspy.streaming import StatusMessage, StreamResponse
 
 from mlflow_dspy_plugin import names
-from mlflow_dspy_plugin.errors import ProgramError
 from mlflow_dspy_plugin.packaging.load import LoadedModel, read_folder
 from mlflow_dspy_plugin.programs.fields import fields_of
 from mlflow_dspy_plugin.programs.keys import warn_of_missing_keys, with_keys_of_here
-from mlflow_dspy_plugin.serving import chat
-from mlflow_dspy_plugin.serving.inputs import arguments_of
-from mlflow_dspy_plugin.serving.outputs import plain
-from mlflow_dspy_plugin.serving.params import overridden
-from mlflow_dspy_plugin.serving.stream import stream_of
+from mlflow_dspy_plugin.seams.responses import serve_agent
+from mlflow_dspy_plugin.seams.spark import in_spark_task
+from mlflow_dspy_plugin.serving.answers import Answers
+from mlflow_dspy_plugin.serving.batch import answer_all
+from mlflow_dspy_plugin.serving.chat import Chat
+from mlflow_dspy_plugin.serving.completions import chunks_of, completion_of
+from mlflow_dspy_plugin.serving.failures import failing_clearly
+from mlflow_dspy_plugin.serving.inputs import arguments_of, only_row, rows_of
+from mlflow_dspy_plugin.serving.outputs import table_of
+from mlflow_dspy_plugin.serving.overrides import overridden
+from mlflow_dspy_plugin.serving.pace import pace_server, rows_at_a_time
+from mlflow_dspy_plugin.serving.params import params_of
+from mlflow_dspy_plugin.serving.responses import Agent
+from mlflow_dspy_plugin.serving.stream import item_of, last_item, stream_of
 
 
-def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> "PyfuncModel":
+def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Any:
     """Load a model folder for `mlflow.pyfunc.load_model`.
 
     Args:
         path: The model folder.
         model_config: The configuration that it was logged with, as overridden at load.
+
+    Returns:
+        A `PyfuncModel`; for the task `agent/v1/responses` what MLflow wraps around a `ResponsesAgent`.
     """
     loaded = read_folder(Path(path), model_config)
     loaded = replace(loaded, settings=with_keys_of_here(loaded.settings))
     warn_of_missing_keys(loaded.program, loaded.settings)
-    return PyfuncModel(loaded, model_config)
+    pace_server()
+    if loaded.task == names.TASK_RESPONSES:
+        return serve_agent(Agent(Chat(loaded, Path(path))))
+    return PyfuncModel(loaded, model_config, Chat(loaded, Path(path)) if loaded.task == names.TASK_CHAT else None)
 
 
 class PyfuncModel:
@@ -40,61 +56,97 @@ class PyfuncModel:
         model_config: The configuration that the model was logged with.
     """
 
-    def __init__(self, loaded: LoadedModel, model_config: dict[str, Any] | None = None):
+    def __init__(self, loaded: LoadedModel, model_config: dict[str, Any] | None = None, chat: Chat | None = None):
         self.model = loaded.program
         self.model_config = model_config or {}
         self._settings = dict(loaded.settings)
         self._task = loaded.task
+        self._chat = chat
         self._fields = fields_of(loaded.program)
+        self._allowed_models = loaded.allowed_models
 
     def get_raw_model(self) -> dspy.Module:
         """The DSPy program, as `PyFuncModel.get_raw_model()` gives it."""
         return self.model
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
-        """Call the program once.
+        """Call the program once for each row, side by side.
 
         Args:
-            model_input: A dict of the program's fields, a DataFrame of one row, or a bare value
-                for a program of one input; for the task `llm/v1/chat` a chat request.
-            params: Arguments of `dspy.LM` that hold for this call alone, such as `temperature`,
-                `max_tokens`, `top_p` or `cache`; None changes nothing.
+            model_input: A dict of the program's fields, or a bare value for a program of one input: one row. A
+                DataFrame, Series, numpy array, list or tuple of them: one row each. For the task `llm/v1/chat` a chat
+                request in OpenAI's form: `messages`, and beside them `temperature`, `top_p`, `max_tokens`, `stop`,
+                `n`, `seed`, `presence_penalty`, `frequency_penalty`, `reasoning_effort` and `cache`, which hold for
+                this request; `tools` and `tool_choice`, `user`, `custom_inputs` for other inputs of the program; and
+                `model`, which may be the name of what answers anyway, or one of `allowed_models`. Other keys are
+                ignored.
+            params: What holds for this request alone; None changes nothing. Arguments of `dspy.LM` (`temperature`,
+                `max_tokens`, `top_p`, `cache`; `model` as far as the model was logged with `allowed_models`);
+                `on_error`: `"row"` answers a row that fails by its error; `return_trace_id`: True adds `trace_id` to
+                each answer.
 
         Returns:
-            A dict of the output fields, or what else the program returned; for the task
+            Of one row a dict of the output fields, or what else the program returned. Of several rows a table of
+            them with the index of the one that was given, or a list in the order of the rows. For the task
             `llm/v1/chat` a chat completion.
 
         Raises:
-            InputError: If the input does not fit the program.
+            InputError: If there is no row, or one does not fit the program.
+            CallError: If the language model fails, or the program raises in one of several rows. What it raises in
+                the only row leaves as it is.
         """
-        if self._task == names.TASK_CHAT:
-            return chat.completion_of(self._call((chat.messages_of(model_input),), {}, params), self._name())
-        return plain(self._call(*arguments_of(model_input, self._fields), params))
+        if self._chat is not None:
+            return self._completion(self._chat, model_input, params)
+        asked = params_of(params, self._allowed_models)
+        program, settings = overridden(self.model, self._settings, asked.lm)
+        with dspy.context(**settings):
+            rows = rows_of(model_input)
+            answers = answer_all(rows.count, Answers(program, self._fields, rows, asked).of, rows_at_a_time())
+        if rows.count == 1 and not in_spark_task():
+            return answers[0]
+        return answers if rows.index is None else table_of(answers, rows.index)
 
     def predict_stream(self, model_input: Any, params: dict[str, Any] | None = None) -> Iterator[Any]:
-        """Call the program once and yield the chunks of its text fields; see `predict`.
+        """Call the program once and yield its answer while it is made.
+
+        Args:
+            model_input: One row; see `predict`.
+            params: See `predict`; `status_messages`: True tells which tools are called.
+
+        Yields:
+            `{"predict_name", "signature_field_name", "chunk", "is_last_chunk"}` for each piece of a text field of a
+            predictor, as the language model sends it; at the end an empty chunk with all fields beside it, as
+            `"prediction"`. For the task `llm/v1/chat` chunks of a chat completion, the last with its usage. Closing
+            the stream early ends the call of the language model.
 
         Raises:
-            ProgramError: If the output fields of the program are not known, or it is a chat model.
+            InputError: If there is not one row, or it does not fit the program.
+            CallError: If the language model fails; see `predict`.
         """
-        if self._task == names.TASK_CHAT:
-            raise ProgramError(
-                f"A model of the task {names.TASK_CHAT!r} cannot be streamed. Call predict, or log "
-                "the program without a task."
-            )
-        if not self._fields.outputs:
-            raise ProgramError(
-                f"{type(self.model).__name__} cannot be streamed: its output fields are not known. "
-                "Streaming works for a predictor, and for a program of one predictor."
-            )
-        args, kwargs = arguments_of(model_input, self._fields)
-        program, settings = overridden(self.model, self._settings, params)
-        return stream_of(program, settings, list(self._fields.outputs), args, kwargs)
+        if self._chat is not None:
+            return chunks_of(*self._chat.stream(self._chat.read(model_input, params)))
+        asked = params_of(params, self._allowed_models)
+        row = only_row(model_input)
+        args, kwargs = arguments_of(row.at(0), self._fields)
+        program, settings = overridden(self.model, self._settings, asked.lm)
+        begin = functools.partial(stream_of, program, settings, args, kwargs)
+        return _items(begin, Answers(program, self._fields, row, asked))
 
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], params: dict[str, Any] | None) -> Any:
-        program, settings = overridden(self.model, self._settings, params)
-        with dspy.context(**settings):
-            return program(*args, **kwargs)
+    def _completion(self, chat: Chat, request: Any, params: dict[str, Any] | None) -> dict[str, Any]:
+        asked = chat.read(request, params)
+        answered = chat.answer(asked)
+        completion = completion_of(answered.replies, answered.model, answered.spent)
+        if asked.asked.return_trace_id:
+            completion[names.ANSWER_TRACE_ID] = answered.trace_id
+        return completion
 
-    def _name(self) -> str:
-        return str(getattr(self._settings.get("lm"), "model", type(self.model).__name__))
+
+def _items(begin: Callable[[], Iterator[Any]], answers: Answers) -> Iterator[dict[str, Any]]:
+    with failing_clearly():
+        for each in begin():
+            if isinstance(each, StreamResponse):
+                yield item_of(each)
+            elif not isinstance(each, StatusMessage):
+                yield last_item(answers.whole(each))
+            elif answers.asked.status_messages:
+                yield item_of(each)

@@ -1,83 +1,134 @@
-"""One call of a program, streamed: chunks of its text fields as the language model sends them."""
+"""One call of a program, streamed: chunks of its text fields as the language model sends them, then its answer."""
 
 import asyncio
 import contextvars
 import queue
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from typing import Any
 
 import dspy
+from dspy.streaming import StatusMessage, StreamListener, StreamResponse
 
-from mlflow_dspy_plugin.serving.outputs import plain
+from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.seams.programs import streams_with
 
 _END = object()
 
 
 def stream_of(
-    program: dspy.Module,
-    settings: Mapping[str, Any],
-    outputs: list[str],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> Iterator[Any]:
-    """Call the program under its settings and yield the chunks of its output fields.
+    program: dspy.Module, settings: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Iterator[StreamResponse | StatusMessage | Any]:
+    """Call the program under its settings and yield what it tells while it runs, and last what it returned.
 
     Args:
         program: The program.
         settings: DSPy's settings for this call.
-        outputs: The names of the fields to stream.
         args: Positional arguments of the call.
         kwargs: Keyword arguments of the call.
 
     Yields:
-        `{"predict_name", "signature_field_name", "chunk"}`; a program whose answer was not
-        streamed (it came from DSPy's cache) yields its fields at once.
+        Chunks of the text fields of all predictors; messages of tools that are called; what the program returned. The
+        call ends where whoever iterates goes away.
     """
-    chunks = _stream(program, settings, outputs, args, kwargs)
-    for chunk in _in_a_thread(chunks):
-        yield asdict(chunk) if is_dataclass(chunk) else plain(chunk)
+    return _in_a_thread(_stream(program, settings, args, kwargs))
 
 
-async def _stream(program, settings, outputs, args, kwargs) -> AsyncIterator[Any]:
-    listeners = [dspy.streaming.StreamListener(signature_field_name=name) for name in outputs]
+def item_of(told: Any) -> dict[str, Any]:
+    """A chunk or a message as `predict_stream` yields it."""
+    if isinstance(told, StreamResponse):
+        return asdict(told)
+    return {**_no_chunk(), names.STREAM_STATUS: told.message}
+
+
+def last_item(answer: Any) -> dict[str, Any]:
+    """What `predict_stream` yields at the end: an empty chunk, with the whole answer beside it."""
+    return {**_no_chunk(), names.STREAM_PREDICTION: answer}
+
+
+def _no_chunk() -> dict[str, Any]:
+    return asdict(StreamResponse("", "", "", is_last_chunk=True))
+
+
+async def _stream(program, settings, args, kwargs) -> AsyncIterator[Any]:
     # A list of its own: dspy 3.0 appends to that of the settings, and never takes it back.
     callbacks = list(settings.get("callbacks") or dspy.settings.callbacks)
     with dspy.context(**{**settings, "callbacks": callbacks}):
-        streaming = dspy.streamify(program, stream_listeners=listeners, include_final_prediction_in_output_stream=False)
-        async for chunk in streaming(*args, **kwargs):
-            yield chunk
+        streamed = _Streamed(program)
+        listeners = _listeners(program) if streams_with(dspy.settings.adapter) else []
+        streaming = dspy.streamify(streamed, stream_listeners=listeners, is_async_program=True)
+        async for told in streaming(*args, **kwargs):
+            # dspy 3.4 hands on the pieces of an LM's answer that no listener asked for.
+            if isinstance(told, (StreamResponse, StatusMessage)):
+                yield told
+        yield streamed.outputs
 
 
-def _in_a_thread(chunks: AsyncIterator[Any]) -> Iterator[Any]:
-    """Iterate in a thread of its own, in a copy of this context: whoever iterates keeps theirs.
+def _listeners(program: dspy.Module) -> list[StreamListener]:
+    """One for each text field of each predictor, which may be called several times."""
+    return [
+        StreamListener(field, predict=predictor, predict_name=name, allow_reuse=True)
+        for name, predictor in program.named_predictors()
+        for field, described in predictor.signature.output_fields.items()
+        if described.annotation is str
+    ]
 
-    DSPy's own way of doing so loses the exception of the program (dspy 3.0.3).
+
+class _Streamed:
+    """A program as `dspy.streamify` takes one; whatever it returns ends the stream.
+
+    Attributes:
+        outputs: What the program returned.
+    """
+
+    def __init__(self, program: dspy.Module) -> None:
+        self.named_predictors, self.outputs = program.named_predictors, None
+        # Only one that awaits its language model stops asking when nobody listens anymore.
+        self._call = program.acall if hasattr(type(program), "aforward") else dspy.asyncify(program)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> dspy.Prediction:
+        """Call the program."""
+        self.outputs = await self._call(*args, **kwargs)
+        # DSPy waits for a prediction, for ever.
+        return self.outputs if isinstance(self.outputs, dspy.Prediction) else dspy.Prediction()
+
+
+def _in_a_thread(told: AsyncIterator[Any]) -> Iterator[Any]:
+    """Iterate in a thread of its own, from now on, in a copy of this context: whoever iterates keeps theirs.
+
+    DSPy's own way of doing so loses the exception of the program (dspy 3.0.3), and goes on when nobody listens.
     """
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    abandoned = threading.Event()
+    begun: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     async def forward() -> None:
+        begun.put((asyncio.get_running_loop(), asyncio.current_task()))
         try:
-            async for chunk in chunks:
-                received.put(chunk)
-                if abandoned.is_set():
-                    break
-        except Exception as error:
+            async for each in told:
+                received.put(each)
+        except (Exception, asyncio.CancelledError) as error:
             received.put(_Failure(error))
         finally:
             received.put(_END)
 
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(asyncio.run, forward()), daemon=True).start()
+    return _received(received, *begun.get())
+
+
+def _received(received: queue.SimpleQueue, loop: asyncio.AbstractEventLoop, task: asyncio.Task) -> Iterator[Any]:
+    """What is put, until its end; whoever goes away before ends the task."""
+    ended = False
     try:
-        while (chunk := received.get()) is not _END:
-            if isinstance(chunk, _Failure):
-                raise chunk.error
-            yield chunk
+        while (each := received.get()) is not _END:
+            if isinstance(each, _Failure):
+                raise each.error
+            yield each
+        ended = True
     finally:
-        abandoned.set()
+        if not ended and not loop.is_closed():
+            loop.call_soon_threadsafe(task.cancel)
 
 
 class _Failure:

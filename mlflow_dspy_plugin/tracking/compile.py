@@ -11,6 +11,7 @@ from mlflow.entities import Run as MlflowRun
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import attempt, never_raises
+from mlflow_dspy_plugin.metering import METERS, REFLECTION, ROLE
 from mlflow_dspy_plugin.recording.runs import Run, begin_run, recorder_for, run_there
 from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
@@ -18,7 +19,6 @@ from mlflow_dspy_plugin.seams.optimizers import made_with, wrapped
 from mlflow_dspy_plugin.tracking import artifacts
 from mlflow_dspy_plugin.tracking.evaluation import status_of
 from mlflow_dspy_plugin.tracking.feedback import metric_name
-from mlflow_dspy_plugin.tracking.meter import METERS, REFLECTION, ROLE
 from mlflow_dspy_plugin.tracking.optimization import Budget, Optimization
 from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of_environment
 from mlflow_dspy_plugin.tracking.record import Record

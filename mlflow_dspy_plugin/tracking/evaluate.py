@@ -10,13 +10,13 @@ from mlflow.entities import Run as MlflowRun
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.metering import METERS
 from mlflow_dspy_plugin.recording.runs import Run, begin_run, recorder_for, run_there
 from mlflow_dspy_plugin.seams import active_run, handed_down
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION, entered, holds_optimization
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation
 from mlflow_dspy_plugin.tracking.feedback import metric_name
-from mlflow_dspy_plugin.tracking.meter import METERS
 from mlflow_dspy_plugin.tracking.optimization import Optimization
 from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of_environment
 from mlflow_dspy_plugin.tracking.roles import PROGRAM

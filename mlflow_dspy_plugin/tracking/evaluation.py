@@ -6,11 +6,11 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.metering import Meter, Stopwatch
 from mlflow_dspy_plugin.recording.runs import Run
 from mlflow_dspy_plugin.seams.optimizers import prediction_in
 from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.feedback import metric_name
-from mlflow_dspy_plugin.tracking.meter import Meter, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, number, text
 from mlflow_dspy_plugin.tracking.rows import Results, Rows
 

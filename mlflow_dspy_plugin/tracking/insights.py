@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlflow_dspy_plugin.metering import Spending
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams.gepa import watch_gepa
 from mlflow_dspy_plugin.seams.mipro import watch_mipro
 from mlflow_dspy_plugin.seams.reanchor import watch_reanchor
 from mlflow_dspy_plugin.seams.simba import watch_simba
 from mlflow_dspy_plugin.tracking.compile import OPTIMIZATION
-from mlflow_dspy_plugin.tracking.meter import Spending
 from mlflow_dspy_plugin.tracking.optimization import Optimization
 from mlflow_dspy_plugin.tracking.plain_values import number, text
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import attempt, never_raises, warn
+from mlflow_dspy_plugin.metering import Spending, Stopwatch
 from mlflow_dspy_plugin.packaging.save import save_model
 from mlflow_dspy_plugin.recording.runs import NoRun, Run
 from mlflow_dspy_plugin.seams.optimizers import copy_of
 from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
-from mlflow_dspy_plugin.tracking.meter import Spending, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
 from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, TRAIN, Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlflow_dspy_plugin.tracking.meter import Meter
+from mlflow_dspy_plugin.metering import Meter
 from mlflow_dspy_plugin.tracking.plain_values import plain, text
 from mlflow_dspy_plugin.tracking.programs_seen import digest_of, picture_of
 

@@ -5,10 +5,10 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.boundary import attempt, never_raises
+from mlflow_dspy_plugin.metering import METERS, ROLE, TASK, Counting
 from mlflow_dspy_plugin.programs.by_identity import ByIdentity
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams.dspy import Watcher
-from mlflow_dspy_plugin.tracking.meter import METERS, ROLE, TASK, Counting
 from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of
 
 # Under these names code inherits which program is evaluated, and what the one that is improved looks like.
@@ -57,11 +57,6 @@ class Roles(Watcher):
     @never_raises
     def on_lm_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
         self._counting.end(call_id)
-
-    @never_raises
-    def on_lm_result(self, result: Any) -> None:
-        """Count an answer."""
-        self._counting.answered(result)
 
     def _begin(self, call_id: str, lm: Any) -> None:
         self._counting.begin(call_id)

@@ -12,10 +12,10 @@ import dspy
 
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.delivery.holds import HOLD, Assessed
+from mlflow_dspy_plugin.metering import METERS, METRIC, ROLE, Meter, Stopwatch
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams.optimizers import prediction_in
 from mlflow_dspy_plugin.tracking.feedback import assessments_of, feedback_of, value_of
-from mlflow_dspy_plugin.tracking.meter import METERS, METRIC, ROLE, Meter, Stopwatch
 from mlflow_dspy_plugin.tracking.plain_values import plain, text
 
 # Under this name the batch of an evaluation inherits it; its rows do not.

@@ -66,6 +66,7 @@ class OpenAIServer:
         request_count: How many chat completions were asked for, failed ones included.
         requests: The last of them.
         connection_count: How many connections were opened.
+        streaming: How many streams are being sent now.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class OpenAIServer:
         self.latency = latency
         self.chunk_latency = chunk_latency
         self.request_count = 0
-        self.connection_count = 0
+        self.connection_count = self.streaming = 0
         self.requests: deque[Recorded] = deque(maxlen=keep)
         self._port = port
         self._routes = {
@@ -202,11 +203,15 @@ class OpenAIServer:
         return self.models[body["model"]]
 
     async def _send(self, writer: asyncio.StreamWriter, parts: list[bytes]) -> None:
-        for index, part in enumerate(parts):
-            if index and self.chunk_latency:
-                await writer.drain()
-                await asyncio.sleep(self.chunk_latency)
-            writer.write(part)
+        self.streaming += len(parts) > 1
+        try:
+            for index, part in enumerate(parts):
+                if index and self.chunk_latency:
+                    await writer.drain()
+                    await asyncio.sleep(self.chunk_latency)
+                writer.write(part)
+        finally:
+            self.streaming -= len(parts) > 1
 
 
 def response_parts(body: chat.Body, replies: list[Reply], number: int) -> list[bytes]:

@@ -10,7 +10,7 @@ import pytest
 from mlflow.types.schema import AnyType, Array, DataType, Map, Object, Property
 
 from mlflow_dspy_plugin.programs.fields import fields_of
-from mlflow_dspy_plugin.programs.schema import signature_of, streams
+from mlflow_dspy_plugin.programs.schema import signature_of
 from tests.packaging.no_store import store  # noqa: F401
 from tests.packaging.programs import Address, Mood, Typed
 
@@ -158,14 +158,6 @@ def test_dspy_s_own_modules_are_known_by_their_signature(program, inputs, output
         assert (list(fields.inputs), list(fields.outputs)[-1:]) == (inputs, outputs)
 
 
-@pytest.mark.parametrize(
-    ("outputs", "streamed"),
-    [({"a": str, "b": str}, True), ({"a": str, "b": int}, False), ({}, False), (None, False)],
-)
-def test_a_program_streams_when_all_of_its_outputs_are_text(outputs, streamed):
-    assert streams(outputs) is streamed
-
-
 @pytest.mark.parametrize("example", ["x", {"question": "x"}, None])
 def test_what_a_request_may_override_is_declared_and_changes_nothing_by_default(example):
     params = signature_of(fields_of(dspy.Predict("question -> answer")), example).params
@@ -174,4 +166,7 @@ def test_what_a_request_may_override_is_declared_and_changes_nothing_by_default(
         ("max_tokens", "long", None),
         ("top_p", "double", None),
         ("cache", "boolean", None),
+        ("on_error", "string", None),
+        ("return_trace_id", "boolean", None),
+        ("status_messages", "boolean", None),
     ]

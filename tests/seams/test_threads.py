@@ -17,19 +17,24 @@ from mlflow_dspy_plugin.seams.threads import carry_into_threads
 
 CARRIED = contextvars.ContextVar("carried")
 OTHER = contextvars.ContextVar("other", default="as in every thread")
-ORIGINALS = (threading.Thread.start, ThreadPoolExecutor.submit)
 
 
 class Value:
     """What can be referred to weakly."""
 
 
+@pytest.fixture
+def originals():
+    """What was there before; not Python's own where a chat model has been loaded in this process."""
+    return threading.Thread.start, ThreadPoolExecutor.submit
+
+
 @pytest.fixture(autouse=True)
-def carrying():
+def carrying(originals):
     undo = carry_into_threads([CARRIED])
     yield undo
     undo()
-    assert (threading.Thread.start, ThreadPoolExecutor.submit) == ORIGINALS
+    assert (threading.Thread.start, ThreadPoolExecutor.submit) == originals
 
 
 @pytest.fixture(autouse=True)
@@ -263,7 +268,7 @@ def test_what_somebody_else_has_wrapped_since_stays_and_carries_nothing(carrying
     assert threading.Thread.start is theirs
     assert WAYS["Thread"]() == NOTHING
     monkeypatch.undo()
-    threading.Thread.start = ORIGINALS[0]
+    threading.Thread.start = originals[0]
 
 
 def test_the_undo_in_the_middle_of_a_task_takes_nothing_from_it(carrying):

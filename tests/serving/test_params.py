@@ -10,7 +10,8 @@ from mlflow.models import ModelSignature
 from mlflow.pyfunc.scoring_server import CONTENT_TYPE_JSON, invocations
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from mlflow_dspy_plugin.serving.params import overridden
+from mlflow_dspy_plugin.errors import InputError, ProgramError
+from mlflow_dspy_plugin.serving.overrides import overridden
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.script import chat_text
 from tests.fakes.scripted import scripted_lm
@@ -226,3 +227,27 @@ def test_openai_s_reasoning_models_get_the_name_that_they_know():
     _, settings = overridden(QA(), {"lm": lm}, {"max_tokens": 30000})
     assert settings["lm"].kwargs["max_completion_tokens"] == 30000
     assert "max_tokens" not in settings["lm"].kwargs
+
+
+def test_a_request_may_ask_for_a_language_model_that_the_model_allows(saved, server):
+    server.models["cubs"] = server.models["bears"]
+    model = saved(allowed_models=["openai/cubs"])
+    assert model.predict({"question": "one"}, params={"model": "openai/cubs"}) == {"answer": "bear"}
+    assert model.predict({"question": "two"}) == {"answer": "bear"}
+    assert [request.body["model"] for request in server.requests] == ["cubs", "bears"]
+    with pytest.raises(
+        InputError, match="'openai/wolves', which this model does not allow: it may ask for openai/cubs"
+    ):
+        model.predict({"question": "three"}, params={"model": "openai/wolves"})
+
+
+def test_a_model_that_allows_no_other_keeps_its_own(saved, server):
+    # MLflow drops a param that the signature has not.
+    assert saved().predict({"question": "one"}, params={"model": "openai/cubs"}) == {"answer": "bear"}
+    assert server.requests[0].body["model"] == "bears"
+
+
+@pytest.mark.parametrize("wrong", ["openai/cubs", [1], [""]])
+def test_what_are_no_names_of_models_is_refused(wrong, saved):
+    with pytest.raises(ProgramError, match="Give a list of names as dspy.LM takes them"):
+        saved(allowed_models=wrong)

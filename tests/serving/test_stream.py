@@ -1,10 +1,12 @@
-"""`predict_stream` over a socket: chunks as the language model sends them."""
+"""`predict_stream` over a socket: chunks as the language model sends them, and the whole answer at the end."""
+
+import itertools
+import time
 
 import dspy
 import mlflow
 import pytest
 
-from mlflow_dspy_plugin.errors import ProgramError
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.script import chat_text
 from tests.packaging.no_store import store  # noqa: F401
@@ -41,8 +43,9 @@ def saved(server, monkeypatch):
 )
 def test_a_stream_gives_the_chunks_of_every_text_field_as_they_come(saved, server, example, value):
     model = saved(dspy.ChainOfThought("question -> answer"), input_example=example)
-    chunks = list(model.predict_stream(value))
-    assert all(chunk.keys() >= {"predict_name", "signature_field_name", "chunk"} for chunk in chunks)
+    *chunks, last = model.predict_stream(value)
+    assert all(chunk.keys() >= {"predict_name", "signature_field_name", "chunk"} for chunk in [*chunks, last])
+    assert (last["chunk"], last["prediction"]) == ("", ANSWER)
     for field, text in ANSWER.items():
         parts = [chunk["chunk"] for chunk in chunks if chunk["signature_field_name"] == field]
         assert len(parts) > 1
@@ -102,18 +105,82 @@ class TwoPredictors(dspy.Module):
         return self.second(query=self.first(question=question).query)
 
 
-@pytest.mark.parametrize(
-    "program",
-    [lambda: dspy.Predict("question -> answer: int"), TwoPredictors],
-    ids=["not all text", "unknown outputs"],
-)
-def test_what_cannot_be_streamed_is_said_to_mlflow(saved, program):
-    model = saved(program(), input_example={"question": "What?"})
-    with pytest.raises(mlflow.MlflowException, match="(?i)stream"):
-        list(model.predict_stream({"question": "What?"}))
+def test_the_text_fields_of_all_predictors_are_streamed_by_their_name(saved, server):
+    server.models["bears"] = lambda messages, body: chat_text({"query": "bears " * 20, "answer": "black " * 20})
+    *chunks, last = saved(TwoPredictors()).predict_stream({"question": "What?"})
+    assert [name for name, _ in itertools.groupby(chunk["predict_name"] for chunk in chunks)] == ["first", "second"]
+    assert {chunk["signature_field_name"] for chunk in chunks if chunk["predict_name"] == "first"} == {"query"}
+    assert last["prediction"]["answer"].startswith("black black")
 
 
-def test_a_program_of_unknown_outputs_says_why_it_cannot_be_streamed(saved):
-    model = saved(TwoPredictors())
-    with pytest.raises(ProgramError, match="TwoPredictors cannot be streamed: its output fields are not known"):
-        model._model_impl.predict_stream({"question": "What?"})
+class Typed(dspy.Signature):
+    question: str = dspy.InputField()
+    answer: str = dspy.OutputField()
+    count: int = dspy.OutputField()
+
+
+def test_typed_fields_come_with_the_prediction_at_the_end(saved, server):
+    server.models["bears"] = lambda messages, body: chat_text({"answer": "black " * 20, "count": 7})
+    *chunks, last = saved(dspy.Predict(Typed)).predict_stream({"question": "What?"})
+    assert {chunk["signature_field_name"] for chunk in chunks} == {"answer"}
+    assert last["prediction"]["count"] == 7
+
+
+class Says(dspy.Module):
+    """Asks no language model, and returns what is no prediction."""
+
+    def forward(self, question: str):
+        return question
+
+
+class SaysLater(dspy.Module):
+    async def aforward(self, question: str):
+        return {"said": question}
+
+
+@pytest.mark.parametrize(("program", "answer"), [(Says, "What?"), (SaysLater, {"said": "What?"})])
+def test_whatever_a_program_returns_ends_the_stream(program, answer, saved):
+    [last] = saved(program()).predict_stream({"question": "What?"})
+    assert last["prediction"] == answer
+
+
+def look(place: str) -> str:
+    """Looks there."""
+    return f"a bear in {place}"
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_messages_of_tools_are_told_where_they_are_asked_for(asked, saved, server):
+    steps = [
+        {"next_thought": "look", "next_tool_name": "look", "next_tool_args": {"place": "the zoo"}},
+        {"next_thought": "done", "next_tool_name": "finish", "next_tool_args": {}},
+        {"reasoning": "seen", "answer": "black"},
+    ]
+    answers = iter(steps)
+    server.models["bears"] = lambda messages, body: chat_text(next(answers))
+    model = saved(dspy.ReAct("question -> answer", tools=[look]))
+    items = list(model.predict_stream({"question": "What?"}, params={"status_messages": asked}))
+    told = [item["status"] for item in items if "status" in item]
+    assert bool(told) == asked
+    assert all("look" in message or "finish" in message or "Tool" in message for message in told)
+    assert items[-1]["prediction"]["answer"] == "black"
+
+
+def test_a_stream_that_is_closed_stops_the_language_model(saved, server):
+    server.chunk_latency = 0.05
+    stream = saved(dspy.Predict("question -> reasoning, answer")).predict_stream({"question": "What?"})
+    next(stream)
+    assert server.streaming == 1
+    stream.close()
+    deadline = time.monotonic() + 5
+    while server.streaming and time.monotonic() < deadline:
+        time.sleep(0.01)
+    # It would send for some seconds more.
+    assert server.streaming == 0
+    assert server.request_count == 1
+
+
+def test_an_adapter_that_dspy_cannot_stream_gives_the_prediction_alone(saved, server):
+    dspy.configure(adapter=dspy.TwoStepAdapter(dspy.LM("openai/bears", api_base=server.base_url, cache=False)))
+    [last] = saved(dspy.Predict("question -> reasoning, answer")).predict_stream({"question": "What?"})
+    assert set(last["prediction"]) == {"reasoning", "answer"}

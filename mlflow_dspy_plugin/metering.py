@@ -1,13 +1,18 @@
-"""What LM calls are spent on: calls, tokens, cost and time, by the role of who asks."""
+"""What LM calls are spent on: calls, tokens, cost and time, by the role of who asks.
+
+A meter counts the calls of the code that inherits it, in threads and tasks too, while `count_answers` is in force.
+"""
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlflow.tracing.constant import TokenUsageKey
 
+from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.seams import handed_down
+from mlflow_dspy_plugin.seams.lm_calls import watch_results
 from mlflow_dspy_plugin.seams.lm_shapes import Answer, answer_of
 from mlflow_dspy_plugin.usage import cost_of, tokens_of
 
@@ -25,11 +30,12 @@ class Meter:
         self._lock = threading.Lock()
         self._spent: dict[str, dict[str, Any]] = {}
 
-    def add(self, role: str, tokens: Mapping[str, int], cost: float | None, cached: bool) -> None:
+    def add(self, role: str, answer: Answer) -> None:
         """Count an answer."""
+        tokens, cost = billed(answer)
         with self._lock:
             spent = self._spent.setdefault(role, _nothing())
-            spent["cached"] += cached
+            spent["cached"] += answer.cache_hit
             for name in _TOKENS:
                 spent[name] += tokens.get(name, 0)
             if cost is not None:
@@ -75,6 +81,25 @@ def _nothing() -> dict[str, Any]:
     return {"calls": 0, "cached": 0, **dict.fromkeys(_TOKENS, 0), "cost": None, "seconds": 0.0}
 
 
+def count_answers() -> Callable[[], None]:
+    """Have answers of language models counted by the meters that the code that asks has inherited.
+
+    Asking for it twice counts them once.
+
+    Returns:
+        What takes this one asking back.
+    """
+    return watch_results(_answered)
+
+
+@never_raises
+def _answered(result: Any) -> None:
+    if meters := handed_down.inherited(METERS):
+        answer = answer_of(result)
+        for meter in meters:
+            meter.add(_role(), answer)
+
+
 class Counting:
     """Hears of LM calls, and counts them where the code that asks has inherited meters."""
 
@@ -92,23 +117,13 @@ class Counting:
             for meter in handed_down.inherited(METERS) or ():
                 meter.add_call(_role(), watch.seconds)
 
-    def answered(self, result: Any) -> None:
-        """A call has an answer."""
-        meters = handed_down.inherited(METERS)
-        if not meters:
-            return
-        answer = answer_of(result)
-        tokens, cost = _billed(answer)
-        for meter in meters:
-            meter.add(_role(), tokens, cost, answer.cache_hit)
-
 
 def _role() -> str:
     return handed_down.inherited(ROLE) or REFLECTION
 
 
-def _billed(answer: Answer) -> tuple[Mapping[str, int], float | None]:
-    """What an answer costs; what DSPy's cache has answered costs nothing."""
+def billed(answer: Answer) -> tuple[Mapping[str, int], float | None]:
+    """The tokens and the cost of an answer; what DSPy's cache has answered costs nothing."""
     if answer.cache_hit:
         return {}, None
     cost = cost_of(answer.cost)

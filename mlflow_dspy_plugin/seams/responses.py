@@ -1,0 +1,52 @@
+"""MLflow's agents that speak OpenAI's Responses: the signature that they have, and what MLflow calls them through."""
+
+from typing import Any
+
+import pydantic
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import ResponsesAgent
+from mlflow.pyfunc.loaders.responses_agent import _ResponsesAgentPyfuncWrapper
+from mlflow.types.responses import (
+    RESPONSES_AGENT_INPUT_SCHEMA,
+    RESPONSES_AGENT_OUTPUT_SCHEMA,
+    ResponsesAgentRequest,
+)
+from mlflow.types.schema import AnyType, Array, ColSpec, Schema
+
+from mlflow_dspy_plugin.errors import InputError
+
+# MLflow's signature refuses what its own request class takes: tools with a name, and a temperature of 1.
+_LET_THROUGH = {"tools": Array(AnyType()), "temperature": AnyType(), "top_p": AnyType()}
+SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(_LET_THROUGH.get(column.name, column.type), column.name, required=column.required)
+            for column in RESPONSES_AGENT_INPUT_SCHEMA.inputs
+        ]
+    ),
+    outputs=RESPONSES_AGENT_OUTPUT_SCHEMA,
+)
+
+
+def serve_agent(agent: ResponsesAgent) -> Any:
+    """What `mlflow.pyfunc` calls an agent through, as it does with one that MLflow itself has saved."""
+    return _Served(agent, None)
+
+
+class _Served(_ResponsesAgentPyfuncWrapper):
+    """Says what is wrong with a request; MLflow lets an error of pydantic's through, which its server cannot tell."""
+
+    def _convert_input(self, model_input: Any) -> ResponsesAgentRequest:
+        try:
+            return super()._convert_input(model_input)
+        except pydantic.ValidationError as error:
+            problems = dict.fromkeys(f"{_place(each['loc'])}: {each['msg']}" for each in error.errors())
+            raise InputError(
+                f"The request is none that an agent takes ({'; '.join([*problems][:2])}). Give {{'input': [{{'role': "
+                "..., 'content': ...}]}."
+            ) from None
+
+
+def _place(location: tuple[Any, ...]) -> str:
+    """Where it is, without the validators of pydantic's that stand in between."""
+    return ".".join(str(part) for part in location if isinstance(part, int) or part.isidentifier())

@@ -1,0 +1,83 @@
+"""The answer of one row: what the program returned for it, or its error."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dspy
+
+from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.errors import InputError
+from mlflow_dspy_plugin.programs.fields import Fields
+from mlflow_dspy_plugin.redaction import redact_text
+from mlflow_dspy_plugin.serving.calls import call
+from mlflow_dspy_plugin.serving.failures import failing_clearly
+from mlflow_dspy_plugin.serving.inputs import Rows, arguments_of
+from mlflow_dspy_plugin.serving.outputs import plain
+from mlflow_dspy_plugin.serving.params import ROW, Params
+from mlflow_dspy_plugin.tracing.predictions import trace_id_of
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers the rows of one request.
+
+    Attributes:
+        program: What is called for each.
+        fields: What it takes and gives.
+        rows: The rows.
+        asked: What the request asks for beside.
+    """
+
+    program: dspy.Module
+    fields: Fields
+    rows: Rows
+    asked: Params
+
+    def of(self, place: int) -> Any:
+        """The answer of a row, by its place.
+
+        Raises:
+            Exception: Why there is none, unless the request asks for that in the row's place.
+        """
+        try:
+            with failing_clearly(self._label(place)):
+                args, kwargs = arguments_of(self.rows.at(place), self.fields)
+                outputs = call(self.program, args, kwargs)
+        except Exception as failure:
+            if self.asked.on_error != ROW:
+                raise
+            return self._with(dict.fromkeys(self.fields.outputs or ()), None, failure)
+        return self.whole(outputs)
+
+    def whole(self, outputs: Any) -> Any:
+        """The answer that is made of what the program returned."""
+        return self._with(plain(outputs), outputs, None)
+
+    def _label(self, place: int) -> str | None:
+        if self.rows.count == 1:
+            return None
+        index = "" if self.rows.index is None else f" (index {plain(self.rows.index[place])!r})"
+        return f"Row {place} of {self.rows.count}{index}"
+
+    def _with(self, answer: Any, outputs: Any, failure: Exception | None) -> Any:
+        """An answer with what the request asks for beside it."""
+        beside: dict[str, Any] = {}
+        if self.asked.on_error == ROW:
+            beside[names.ANSWER_ERROR] = failure and _words(failure)
+        if self.asked.return_trace_id:
+            beside[names.ANSWER_TRACE_ID] = trace_id_of(outputs)
+        if not beside:
+            return answer
+        fields = answer if isinstance(answer, Mapping) else {names.ANSWER_OUTPUT: answer}
+        if taken := sorted(set(beside) & set(fields)):
+            raise InputError(
+                f"The program has an output {', '.join(taken)} of its own, so {names.PARAM_ON_ERROR} and "
+                f"{names.PARAM_TRACE_ID} cannot be asked for. Leave them out, or rename the output."
+            )
+        return {**fields, **beside}
+
+
+def _words(failure: Exception) -> str:
+    """What went wrong, without secrets."""
+    return redact_text(getattr(failure, "message", None) or f"{type(failure).__name__}: {failure}")

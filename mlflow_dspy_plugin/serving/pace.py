@@ -1,0 +1,39 @@
+"""How much is done at a time: rows of a request, and requests of MLflow's scoring server."""
+
+import os
+
+import dspy
+
+from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.errors import SettingError
+from mlflow_dspy_plugin.seams.scoring_server import answer_at_a_time, loads_for_server
+
+_REQUESTS, _WAITING = 64, 1024
+
+
+def rows_at_a_time() -> int:
+    """How many rows of a request are answered at a time: what the environment says, else DSPy's `num_threads`.
+
+    Raises:
+        SettingError: If the environment says what is no number from 1 on.
+    """
+    return max(_number(names.ENV_PREDICT_THREADS, dspy.settings.num_threads or 1), 1)
+
+
+@never_raises
+def pace_server() -> None:
+    """Where MLflow's scoring server is loading the model: have it answer as many requests as a language model takes.
+
+    With MLFLOW_DSPY_SERVING_CONCURRENCY=0 it keeps its own pace.
+    """
+    requests = _number(names.ENV_SERVING_CONCURRENCY, _REQUESTS)
+    if requests and loads_for_server():
+        answer_at_a_time(requests, _number(names.ENV_SERVING_QUEUE, _WAITING))
+
+
+def _number(variable: str, otherwise: int) -> int:
+    told = os.environ.get(variable, "").strip()
+    if told and not told.isdecimal():
+        raise SettingError(f"The environment variable {variable} is {told!r}. Set it to a whole number, or unset it.")
+    return int(told) if told else otherwise
