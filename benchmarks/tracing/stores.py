@@ -1,6 +1,5 @@
 """Where traces go: a SQLite file, an `mlflow server` on one, nowhere; and how many have arrived."""
 
-import os
 import re
 import sqlite3
 import sys
@@ -11,13 +10,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.cpu import cpu_seconds_of_session
 from benchmarks.tracing import discard
 from integration.processes import answers, free_port, running
 
 STORES = ("sqlite", "server")
 DATABASE = "mlflow.db"
 POLL_SECONDS = 0.25
-_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 # In MLflow's tables, from 3.4 on: the traces that have ended, with the number of their spans that are there.
 _ENDED = """
     SELECT t.request_preview, (SELECT count(*) FROM spans s WHERE s.trace_id = t.request_id)
@@ -57,7 +56,7 @@ class Store:
 
     def server_cpu(self) -> float:
         """The CPU seconds of the server until now, with all of its processes; 0 without a server."""
-        return _cpu_seconds_of_session(self.server) if self.server else 0.0
+        return cpu_seconds_of_session(self.server) if self.server else 0.0
 
 
 def wait_until(done: Callable[[], bool], progress: Callable[[], object], patience: float) -> None:
@@ -111,17 +110,3 @@ def _served(database: Path, folder: Path, environment: Mapping[str, str]) -> Ite
         uri = f"http://127.0.0.1:{port}"
         process.wait_until(lambda: answers(f"{uri}/health"), "answered /health", 120)
         yield uri, process.pid
-
-
-def _cpu_seconds_of_session(leader: int) -> float:
-    """What the processes of a session have used, those among them that have ended included."""
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # The name, in parentheses, may hold spaces; after it: state, parent, group, session.
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # It has ended since.
-            continue
-        if int(fields[3]) == leader:
-            total += sum(int(ticks) for ticks in fields[11:15])
-    return total / _TICKS_A_SECOND

@@ -6,6 +6,7 @@ more: far fewer than a language model can take, since a thread only waits for it
 
 import asyncio
 import contextlib
+import inspect
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -30,15 +31,19 @@ def loads_for_server() -> bool:
 def answer_at_a_time(requests: int, waiting: int) -> None:
     """Have the scoring server that is loading its model answer this many requests at a time.
 
+    A release of FastAPI that cannot be told what to do at its start keeps its pace.
+
     Args:
         requests: How many.
         waiting: How many more may wait; whoever comes then is told to come back (503).
     """
     import fastapi
 
+    if "lifespan" not in inspect.signature(fastapi.FastAPI.__init__).parameters:
+        return
+
     @contextlib.asynccontextmanager
     async def with_pool(app: Any) -> AsyncIterator[None]:
-
         # The loop ends it, as it would have ended its own.
         asyncio.get_running_loop().set_default_executor(BoundedPool(requests, waiting))
         yield

@@ -10,8 +10,8 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from typing import NamedTuple
 
 from tests.fakes import chat, other_apis, wire
@@ -65,6 +65,8 @@ class OpenAIServer:
     Attributes:
         request_count: How many chat completions were asked for, failed ones included.
         requests: The last of them.
+        at_once: How many of them are under way.
+        most_at_once: How many were at the same time, at most; may be set while serving.
         connection_count: How many connections were opened.
         streaming: How many streams are being sent now.
     """
@@ -83,6 +85,7 @@ class OpenAIServer:
         self.chunk_latency = chunk_latency
         self.request_count = 0
         self.connection_count = self.streaming = 0
+        self.at_once = self.most_at_once = 0
         self.requests: deque[Recorded] = deque(maxlen=keep)
         self._port = port
         self._routes = {
@@ -161,8 +164,9 @@ class OpenAIServer:
         except Fault as fault:
             key = request.headers.get("authorization", "").removeprefix("Bearer ")
             parts = [error_response(fault, key=key, model=body.get("model", ""))]
-        await asyncio.sleep(self.latency)
-        await self._send(writer, parts)
+        with self._under_way():
+            await asyncio.sleep(self.latency)
+            await self._send(writer, parts)
         return whole
 
     async def _other(self, api: other_apis.Api, request: wire.Request, writer: asyncio.StreamWriter) -> bool:
@@ -178,6 +182,15 @@ class OpenAIServer:
         await asyncio.sleep(self.latency)
         writer.write(part)
         return True
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            yield
+        finally:
+            self.at_once -= 1
 
     def _next_number(self) -> int:
         self.request_count += 1
