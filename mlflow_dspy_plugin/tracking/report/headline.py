@@ -32,7 +32,8 @@ def title_of(record: Mapping[str, Any]) -> str:
     chosen = chosen_of(record)
     if chosen is not best_of(record):
         names["returned"] = f"candidate {chosen.get('number')}"
-        names["score"] = unit.score(chosen.get("score"))
+        part = " on a minibatch" if chosen.get("kind") == "minibatch" else ""
+        names["score"] = f"{unit.score(chosen.get('score'))}{part}"
         said = "{optimizer} returned {returned} of {program}, at {score}; the best was at {best}"
     elif best is None:
         said = "{optimizer} compiled {program} without scoring it"

@@ -99,6 +99,7 @@ def test_the_page_says_what_was_optimized_by_what_from_where_to_where_how_long_a
         ({"baseline": None}, "GEPA compiled Sorter, which now scores 56.0%"),
         ({"best_score": None}, "GEPA compiled Sorter without scoring it"),
         ({"returned": "p8"}, "GEPA returned candidate 8 of Sorter, at 52.0%; the best was at 56.0%"),
+        ({"returned": "p9"}, "GEPA returned candidate 9 of Sorter, at 33.3% on a minibatch; the best was at 56.0%"),
         ({"status": "RUNNING"}, "GEPA is optimizing Sorter: from 31.0% to 56.0% so far"),
         ({"status": "FAILED"}, "GEPA failed while optimizing Sorter: from 31.0% to 56.0% so far"),
         ({"status": "KILLED", "baseline": None}, "GEPA was stopped while optimizing Sorter: 56.0% so far"),
