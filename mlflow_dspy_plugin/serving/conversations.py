@@ -146,7 +146,8 @@ def _called(place: int, calls: Any) -> list[str]:
 def _told(turns: Sequence[_Turn], parts: ChatFields) -> dict[str, Any]:
     """The text input, and the history."""
     if parts.text is None:
-        return {}
+        # The messages are all of it.
+        return {} if parts.history is None else {parts.history: dspy.History(messages=[])}
     rules = [turn.text for turn in turns if turn.role == _SYSTEM]
     spoken = _joined([turn for turn in turns if turn.role != _SYSTEM])
     last = max((place for place, turn in enumerate(spoken) if turn.role == _USER), default=None)

@@ -260,7 +260,7 @@ def test_an_idle_worker_keeps_nothing_of_the_first_who_needed_it():
         assert reference() is None
 
 
-def test_what_somebody_else_has_wrapped_since_stays_and_carries_nothing(carrying, monkeypatch):
+def test_what_somebody_else_has_wrapped_since_stays_and_carries_nothing(carrying, originals, monkeypatch):
     ours = threading.Thread.start
     theirs = functools.wraps(ours)(lambda self: ours(self))
     monkeypatch.setattr(threading.Thread, "start", theirs)

@@ -14,6 +14,13 @@ class Messages(dspy.Module):
         return json.dumps(messages)
 
 
+class Both(dspy.Module):
+    """Takes messages, and a history that they leave nothing for."""
+
+    def forward(self, messages, history: dspy.History):
+        return json.dumps([messages, history.messages])
+
+
 class Anything(dspy.Module):
     def forward(self, inputs: Any, depth: int = 1):
         return json.dumps([inputs, depth])

@@ -54,6 +54,7 @@ def given(program, messages, **body):
         (chatty.Listed, [SYSTEM, ASK]),
         (chatty.Starred, [SYSTEM, ASK]),
         (chatty.Awaited, [SYSTEM, ASK]),
+        (chatty.Both, [[SYSTEM, ASK], []]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
