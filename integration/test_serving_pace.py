@@ -115,8 +115,12 @@ def test_it_answers_64_requests_at_a_time_and_ends_when_it_is_told_to(serve):
 
 def test_each_worker_has_threads_of_its_own(serve):
     with serve("--workers", 2, MLFLOW_DSPY_SERVING_CONCURRENCY="8") as server:
-        assert {status for status, _ in server.ask_at_once(48)} == {200}
-        assert 8 < server.lm.most_at_once <= 16
+        most = []
+        # Which worker takes a connection is the system's to say: at times one takes all.
+        while len(most) < 10 and max(most, default=0) <= 8:
+            assert {status for status, _ in server.ask_at_once(48)} == {200}
+            most.append(server.lm.most_at_once)
+        assert 8 < max(most) <= 16
 
 
 def test_nought_leaves_the_pace_to_mlflow(serve):
