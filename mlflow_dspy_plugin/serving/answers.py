@@ -10,6 +10,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError
 from mlflow_dspy_plugin.programs.fields import Fields
 from mlflow_dspy_plugin.redaction import redact_text
+from mlflow_dspy_plugin.seams.spark import in_spark_task
 from mlflow_dspy_plugin.serving.calls import call
 from mlflow_dspy_plugin.serving.failures import failing_clearly
 from mlflow_dspy_plugin.serving.inputs import Rows, arguments_of
@@ -64,7 +65,7 @@ class Answers:
         """An answer with what the request asks for beside it."""
         beside: dict[str, Any] = {}
         if self.asked.on_error == ROW:
-            beside[names.ANSWER_ERROR] = failure and _words(failure)
+            beside[names.ANSWER_ERROR] = _words(failure) if failure else _no_error()
         if self.asked.return_trace_id:
             beside[names.ANSWER_TRACE_ID] = trace_id_of(outputs)
         if not beside:
@@ -76,6 +77,11 @@ class Answers:
                 f"{names.PARAM_TRACE_ID} cannot be asked for. Leave them out, or rename the output."
             )
         return {**fields, **beside}
+
+
+def _no_error() -> str | None:
+    """What stands for no error: MLflow's function for Spark writes None among texts as "None"."""
+    return "" if in_spark_task() else None
 
 
 def _words(failure: Exception) -> str:
