@@ -44,6 +44,21 @@ def test_the_tracking_benchmark_measures_all_contenders(tmp_path, environment):
             assert figures["runs"] == (0 if name == "none" else 1 + figures["candidates"])
 
 
+def test_the_serving_benchmark_measures_all_contenders(tmp_path, environment):
+    figures_file = tmp_path / "figures.json"
+    command = [PYTHON, "-m", "benchmarks.serving", "--quick", "--json", figures_file]
+    finished = run(command, tmp_path / "run", seconds=400, environment=environment, cwd=ROOT)
+    figures = json.loads(figures_file.read_text())["figures"]
+    [(clients, by_name)] = figures["requests"].items()
+    assert set(by_name) == {"mlflow", "plugin", "bare"}
+    for name, [measured] in by_name.items():
+        assert name in finished.stdout
+        assert measured["errors"] == {}
+        assert measured["rate"] > 0 and measured["cpu"] > 0
+        assert 0 < measured["lm"] <= int(clients)
+    assert figures["batch"]["ratio"] > 0
+
+
 @pytest.fixture(scope="module")
 def tracing(tmp_path_factory, environment):
     """What the tracing benchmark prints and writes, in its short form, which takes ten minutes and more:

@@ -15,6 +15,7 @@ from typing import Any
 
 import dspy
 import mlflow
+import pandas as pd
 import pytest
 
 from integration.processes import PYTHON, free_port, running
