@@ -12,7 +12,6 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import dspy
-import numpy as np
 import pydantic
 
 from mlflow_dspy_plugin.boundary import attempt
@@ -285,9 +284,6 @@ _READERS: tuple[tuple[Any, Callable[[Reading, Any], Any]], ...] = (
     (list, lambda reading, value: reading.sequence(value, list.__getitem__(value, slice(None)))),
     (tuple, lambda reading, value: reading.sequence(value, tuple.__getitem__(value, slice(None)))),
     ((bytes, bytearray), Reading.bytes),
-    (np.generic, lambda reading, value: reading.read(value.item())),
-    # In an order that is the same in every process.
-    ((set, frozenset), lambda reading, value: reading.sequence(value, sorted(value, key=repr))),
     (type, _read_class),
     (dspy.Example, lambda reading, value: reading.mapping(value, reading.items_of(value))),
     (dspy.Image, _read_image),

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.redaction import environment_secrets
 from mlflow_dspy_plugin.tracing.content import Content, TraceContent
@@ -42,13 +44,25 @@ def learn_secrets_of_environment() -> None:
     _words.learn(environment_secrets())
 
 
+class _ReadingForRuns(Reading):
+    """Reads what traces show as a text, too: numbers of numpy's, and sets."""
+
+    def read(self, value: Any) -> Any:
+        if isinstance(value, np.generic):
+            value = value.item()
+        elif isinstance(value, (set, frozenset)):
+            # In an order that is the same in every process.
+            value = sorted(value, key=repr)
+        return super().read(value)
+
+
 def plain(value: Any) -> Any:
     """A value as plain JSON; what cannot be read is a placeholder."""
     return attempt(lambda: _plain(value), lambda error: f"<unreadable: {type(error).__name__}>")
 
 
 def _plain(value: Any) -> Any:
-    reading = Reading()
+    reading = _ReadingForRuns()
     data = reading.read(value)
     if reading.secrets:
         _words.learn({"secret": reading.secrets})
