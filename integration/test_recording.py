@@ -128,7 +128,7 @@ def is_whole(place: Place, run: mlflow.entities.Run, candidates: int, status: st
     assert run.info.status == status
     assert place.files(run) >= FILES
     record = place.load(run, "optimization.json")
-    assert (record["status"], record["best_score"], record["baseline"]) == (status, max(scores), 0.0)
+    assert (record["status"], record["best_score"], record["baseline"]) == (status, max(scores), None)
     assert [each["score"] for each in record["candidates"]] == scores
     best = next(number for number, score in enumerate(scores) if score == max(scores))
     told = f"know the first {best} answers"

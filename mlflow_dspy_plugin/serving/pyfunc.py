@@ -26,7 +26,7 @@ from mlflow_dspy_plugin.serving.overrides import overridden
 from mlflow_dspy_plugin.serving.pace import pace_server, rows_at_a_time
 from mlflow_dspy_plugin.serving.params import params_of
 from mlflow_dspy_plugin.serving.responses import Agent
-from mlflow_dspy_plugin.serving.stream import item_of, last_item, stream_of
+from mlflow_dspy_plugin.serving.stream import NOTHING, item_of, stream_of
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Any:
@@ -142,11 +142,13 @@ class PyfuncModel:
 
 
 def _items(begin: Callable[[], Iterator[Any]], answers: Answers) -> Iterator[dict[str, Any]]:
+    chunk = NOTHING
     with failing_clearly():
         for each in begin():
             if isinstance(each, StreamResponse):
-                yield item_of(each)
+                chunk = each
+                yield item_of(chunk)
             elif not isinstance(each, StatusMessage):
-                yield last_item(answers.whole(each))
+                yield item_of(chunk, **{names.STREAM_PREDICTION: answers.whole(each)})
             elif answers.asked.status_messages:
-                yield item_of(each)
+                yield item_of(chunk, **{names.STREAM_STATUS: each.message})

@@ -11,7 +11,6 @@ from typing import Any
 import dspy
 from dspy.streaming import StatusMessage, StreamListener, StreamResponse
 
-from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.seams.programs import streams_with
 
 _END = object()
@@ -35,20 +34,14 @@ def stream_of(
     return _in_a_thread(_stream(program, settings, args, kwargs))
 
 
-def item_of(told: Any) -> dict[str, Any]:
-    """A chunk or a message as `predict_stream` yields it."""
-    if isinstance(told, StreamResponse):
-        return asdict(told)
-    return {**_no_chunk(), names.STREAM_STATUS: told.message}
+# Before anything was streamed.
+NOTHING = StreamResponse("", "", "", is_last_chunk=True)
 
 
-def last_item(answer: Any) -> dict[str, Any]:
-    """What `predict_stream` yields at the end: an empty chunk, with the whole answer beside it."""
-    return {**_no_chunk(), names.STREAM_PREDICTION: answer}
-
-
-def _no_chunk() -> dict[str, Any]:
-    return asdict(StreamResponse("", "", "", is_last_chunk=True))
+def item_of(chunk: StreamResponse, **beside: Any) -> dict[str, Any]:
+    """What `predict_stream` yields: a chunk, or what is told beside an empty one."""
+    # Of the field that was streamed last: whoever adds up the chunks of each field adds nothing.
+    return {**asdict(chunk), "chunk": "", **beside} if beside else asdict(chunk)
 
 
 async def _stream(program, settings, args, kwargs) -> AsyncIterator[Any]:
