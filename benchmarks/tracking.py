@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import headline, summary, surroundings, table
+from benchmarks.surrounding import variables
 from benchmarks.tracing.stores import DATABASE, STORES, Store, make_tables, opened
 from benchmarks.tracking_child import EXPERIMENT_VARIABLE
 
 # In MLflow's tables.
 _ENDED = "SELECT count(*) FROM runs WHERE experiment_id = ? AND status = 'FINISHED'"
-ROOT = Path(__file__).parents[1]
 # A contender -> the package that answers for `mlflow.dspy` in its process, and what switches to it.
 CONTENDERS = {"none": (None, "true"), "plugin": ("mlflow_dspy_plugin", "true"), "mlflow": ("mlflow", "false")}
 
@@ -70,7 +70,7 @@ def measure(compile: Compile, kind: str, folder: Path) -> Figures:
     figures: Figures = defaultdict(list)
     folder.mkdir()
     make_tables(folder / DATABASE)
-    with opened(kind, folder, environment(folder)) as store:
+    with opened(kind, folder, variables(folder)) as store:
         for turn in range(compile.repeat):
             for name in sorted(CONTENDERS, reverse=turn % 2 == 1):
                 figures[name].append(run(name, compile, store, f"{name}-{turn}"))
@@ -95,7 +95,7 @@ def run(name: str, compile: Compile, store: Store, experiment: str) -> dict[str,
     }
     command = [sys.executable, "-m", "benchmarks.tracking_child", name, *map(str, sizes)]
     done = subprocess.run(
-        command, cwd=folder, env={**environment(folder), **own}, capture_output=True, text=True, check=False
+        command, cwd=folder, env={**variables(folder), **own}, capture_output=True, text=True, check=False
     )
     ended = time.time()
     if done.returncode:
@@ -111,21 +111,6 @@ def runs_in(store: Store, experiment: str) -> int:
     """How many runs of an experiment are in the store and have ended well."""
     with closing(sqlite3.connect(f"file:{store.database}?mode=ro", uri=True, timeout=60)) as connection:
         return connection.execute(_ENDED, [int(experiment)]).fetchone()[0]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """The variables of a process: nothing of the caller's MLflow and DSPy, and all files in the folder."""
-    foreign = ("MLFLOW_", "DSPY_", "OTEL_", "XDG_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return {
-        **kept,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "DSPY_CACHEDIR": str(folder / "cache"),
-        "HOME": str(folder),
-        "NO_PROXY": "127.0.0.1",
-        "PYTHONPATH": str(ROOT),
-    }
 
 
 def rows(figures: Figures) -> list[tuple[str, ...]]:

@@ -30,9 +30,8 @@ class Meter:
         self._lock = threading.Lock()
         self._spent: dict[str, dict[str, Any]] = {}
 
-    def add(self, role: str, answer: Answer) -> None:
-        """Count an answer."""
-        tokens, cost = billed(answer)
+    def add(self, role: str, answer: Answer, tokens: Mapping[str, int], cost: float | None) -> None:
+        """Count an answer, and what it is billed."""
         with self._lock:
             spent = self._spent.setdefault(role, _nothing())
             spent["cached"] += answer.cache_hit
@@ -95,9 +94,10 @@ def count_answers() -> Callable[[], None]:
 @never_raises
 def _answered(result: Any) -> None:
     if meters := handed_down.inherited(METERS):
-        answer = answer_of(result)
+        answer, role = answer_of(result), _role()
+        tokens, cost = _billed(answer)
         for meter in meters:
-            meter.add(_role(), answer)
+            meter.add(role, answer, tokens, cost)
 
 
 class Counting:
@@ -122,7 +122,7 @@ def _role() -> str:
     return handed_down.inherited(ROLE) or REFLECTION
 
 
-def billed(answer: Answer) -> tuple[Mapping[str, int], float | None]:
+def _billed(answer: Answer) -> tuple[Mapping[str, int], float | None]:
     """The tokens and the cost of an answer; what DSPy's cache has answered costs nothing."""
     if answer.cache_hit:
         return {}, None

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.serving.program import QUESTION
+from benchmarks.surrounding import variables
 from integration.processes import PYTHON, answers, free_port, running
 
-ROOT = Path(__file__).parents[2]
 _READY_SECONDS = 180
 
 
@@ -87,21 +87,13 @@ def served(name: str, api_base: str, folder: Path) -> Iterator[Server]:
 
 
 def environment(folder: Path, name: str, api_base: str = "") -> Mapping[str, str]:
-    """The variables of a contender's process: nothing of the caller's MLflow and DSPy, and all files in the folder."""
-    foreign = ("MLFLOW_", "DSPY_", "OTEL_", "XDG_")
-    kept = {variable: value for variable, value in os.environ.items() if not variable.startswith(foreign)}
+    """The variables of a contender's process."""
     return {
-        **kept,
+        **variables(folder),
         # `mlflow models serve` looks for uvicorn on the path.
         "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
         "BENCHMARK_API_BASE": api_base,
         "OPENAI_API_KEY": "none",
         "MLFLOW_DSPY_PLUGIN": CONTENDERS[name].switch,
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "DSPY_CACHEDIR": str(folder / "cache"),
-        "HOME": str(folder),
-        "NO_PROXY": "127.0.0.1",
-        "PYTHONPATH": str(ROOT),
     }

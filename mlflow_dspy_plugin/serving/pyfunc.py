@@ -60,7 +60,6 @@ class PyfuncModel:
         self.model = loaded.program
         self.model_config = model_config or {}
         self._settings = dict(loaded.settings)
-        self._task = loaded.task
         self._chat = chat
         self._fields = fields_of(loaded.program)
         self._allowed_models = loaded.allowed_models

@@ -2,11 +2,11 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mlflow.tracing.constant import TokenUsageKey
 
-from mlflow_dspy_plugin.metering import METERS, billed
+from mlflow_dspy_plugin.metering import METERS
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams.lm_shapes import Answer
 from mlflow_dspy_plugin.usage import CACHE_READ, REASONING
@@ -24,9 +24,8 @@ class Spent:
         self._tokens: dict[str, int] = {}
         self.was_cut = False
 
-    def add(self, role: str, answer: Answer) -> None:
+    def add(self, role: str, answer: Answer, tokens: Mapping[str, int], cost: float | None) -> None:
         """Count an answer, as `metering.Meter` does."""
-        tokens, _ = billed(answer)
         with self._lock:
             self.was_cut = any(choice.get("finish_reason") == "length" for choice in answer.choices)
             for name, count in tokens.items():

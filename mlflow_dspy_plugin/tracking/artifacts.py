@@ -1,7 +1,7 @@
 """What a run holds of a program, its language model and its examples, in MLflow's own file names."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dspy
@@ -57,7 +57,11 @@ def parameters(values: Mapping[str, Any]) -> dict[str, str]:
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as MLflow's `log_table` writes them; a row without a column has None there."""
     read = (plain(dict(row)) for row in rows)
-    rows = [row if isinstance(row, dict) else {} for row in read]
+    return table_of_plain([row if isinstance(row, dict) else {} for row in read])
+
+
+def table_of_plain(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The same of rows that are plain JSON without secrets."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return as_json({"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]})
 

@@ -62,8 +62,8 @@ class EvaluationCallback(dspy_seam.Watcher):
         if optimization is not None:
             evaluation = optimization.begin_evaluation(**asked, key=key)
         else:
-            run, step = self._run(f"{key} {metric_name(asked['metric']) or 'score'}")
             users = active_run.users_run()
+            run, step = _run_for(f"{key} {metric_name(asked['metric']) or 'score'}", users)
             beside = users is not None and holds_optimization(users)
             evaluation = Evaluation(**asked, key=key, run=run, step=step, beside_optimization=beside)
             run_id = entered(run, None)
@@ -87,16 +87,16 @@ class EvaluationCallback(dspy_seam.Watcher):
         opened.evaluation.end(outputs, exception)
         opened.evaluation.run.recorder.settle(opened.evaluation.watch.seconds)
 
-    def _run(self, name: str) -> tuple[Run, int]:
-        """The run of an evaluation that belongs to no optimization, and how many the run has had."""
-        recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment()
-        users = active_run.users_run()
-        if users is None:
-            return begin_run(recorder, experiment, name, active_run.context_tags()), 0
-        run, step = run_there(recorder, experiment, users.info.run_id), _next_step(users)
-        # For the next one, should the run be resumed by another process.
-        run.tags({names.TAG_EVALUATIONS: str(step + 1)})
-        return run, step
+
+def _run_for(name: str, users: MlflowRun | None) -> tuple[Run, int]:
+    """The run of an evaluation that belongs to no optimization, and how many the run has had."""
+    recorder, experiment = recorder_for(mlflow.get_tracking_uri()), active_run.experiment()
+    if users is None:
+        return begin_run(recorder, experiment, name, active_run.context_tags()), 0
+    run, step = run_there(recorder, experiment, users.info.run_id), _next_step(users)
+    # For the next one, should the run be resumed by another process.
+    run.tags({names.TAG_EVALUATIONS: str(step + 1)})
+    return run, step
 
 
 def _next_step(users: MlflowRun) -> int:

@@ -102,7 +102,7 @@ class Evaluation:
                 artifacts.table([_result_row(*result) for result in rows.results]),
                 _numbered(names.RESULT_TABLE_FILE, shared),
             )
-            run.text(as_json(rows.as_plain()), _numbered(names.ROWS_FILE, shared))
+            run.text(as_json(rows.plain), _numbered(names.ROWS_FILE, shared))
 
     def _finish(self, outputs: Any, exception: BaseException | None) -> None:
         failed = exception is not None or outputs is None

@@ -129,7 +129,7 @@ class Optimization:
         is_part = evaluation.key == _MINIBATCH_KEY
         candidate = self._scope.add(told, evaluation.scope, evaluation.devset_size, is_part)
         points = [(evaluation.key, score, evaluation.step)] if score is not None else []
-        self._scored(candidate, evaluation.program, rows.as_plain, points)
+        self._scored(candidate, evaluation.program, lambda: rows.plain, points)
 
     def _failed(self, evaluation: Evaluation, rows: Results, exception: BaseException | None) -> None:
         """A candidate has no score, since its evaluation was broken off."""
@@ -208,7 +208,8 @@ class Optimization:
         """Write the record and the table of candidates as they are now."""
         told, runs = self.record.as_plain(), self.record.runs()
         self.run.text(as_json(told), names.OPTIMIZATION_FILE, runs)
-        self.run.text(artifacts.table([_line(each) for each in told["candidates"]]), names.CANDIDATES_FILE, runs)
+        lines = [_line(each) for each in told["candidates"]]
+        self.run.text(artifacts.table_of_plain(lines), names.CANDIDATES_FILE, runs)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -216,8 +217,10 @@ class Optimization:
         """The optimization has ended; `best` is what it returned."""
         error = None if exception is None else f"{type(exception).__name__}: {text(exception)}"
         with self._writing:
-            # What a timer would write now is out of date.
+            # What a timer would write now is out of date; one that waits would keep all of this.
             self._has_ended = True
+            if self._timer is not None:
+                self._timer.cancel()
         self.record.returned = self.record.see(best)
         try:
             if self._is_written:
@@ -282,7 +285,7 @@ class Optimization:
 
 def _uncounted(results: Sequence[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
     """Rows of which nobody has seen what they took."""
-    rows = Rows("score", lambda: None).of(results).as_plain()
+    rows = Rows("score", lambda: None).of(results).plain
     return [{**row, "seconds": None, "tokens": None} for row in rows]
 
 

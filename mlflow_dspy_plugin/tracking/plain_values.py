@@ -57,7 +57,7 @@ class _ReadingForRuns(Reading):
 
 
 def plain(value: Any) -> Any:
-    """A value as plain JSON; what cannot be read is a placeholder."""
+    """A value as plain JSON; of what cannot be read, that."""
     return attempt(lambda: _plain(value), lambda error: f"<unreadable: {type(error).__name__}>")
 
 

@@ -1,5 +1,6 @@
 """The rows of one evaluation: what each was given, gave, scored and cost."""
 
+import functools
 import hashlib
 import json
 import threading
@@ -129,8 +130,9 @@ class Results:
     def __len__(self) -> int:
         return len(self.results)
 
-    def as_plain(self) -> list[dict[str, Any]]:
-        """As in the record; of most candidates nobody asks."""
+    @functools.cached_property
+    def plain(self) -> list[dict[str, Any]]:
+        """As in the record; of most candidates nobody asks, of the best both the evaluation and the record."""
         return [self._row(*result, seen) for result, seen in zip(self.results, self._rows_seen, strict=True)]
 
     @staticmethod
