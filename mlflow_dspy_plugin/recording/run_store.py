@@ -107,9 +107,21 @@ class RunStore:
         """The id of an experiment, which is made if it is known by a name that there is not."""
         if told.startswith(BY_NAME) and told not in self._experiments:
             name = told.removeprefix(BY_NAME)
-            found = self._client.get_experiment_by_name(name)
-            self._experiments[told] = found.experiment_id if found else self._client.create_experiment(name)
+            self._experiments[told] = self._experiment_named(name) or self._new_experiment(name)
         return self._experiments.get(told, told)
+
+    def _experiment_named(self, name: str) -> str | None:
+        found = self._client.get_experiment_by_name(name)
+        return found.experiment_id if found else None
+
+    def _new_experiment(self, name: str) -> str:
+        try:
+            return self._client.create_experiment(name)
+        except MlflowException:
+            # Another process may have made it since it was looked for.
+            if (made := self._experiment_named(name)) is not None:
+                return made
+            raise
 
     def _id_or_key(self, key: str, experiment: str) -> str:
         return self.run_id(key) or self._found(key, experiment) or key

@@ -1,6 +1,8 @@
 """What operations do in a real store, and that each may be done again."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 import pytest
@@ -149,3 +151,17 @@ def test_an_experiment_is_known_by_its_name_and_made_if_there_is_none(runs):
     told = operation("tags", "b", tags={"t": "1"})
     assert do(other, {**told, "experiment": "name:new"}) == []
     assert kept(runs, "b").data.tags["t"] == "1"
+
+
+def test_an_experiment_that_several_processes_make_at_once_loses_no_run(store):
+    several = [RunStore(mlflow.get_tracking_uri()) for _ in range(4)]
+    for number in range(10):
+        together = threading.Barrier(len(several))
+
+        def begin_in(runs, number=number, together=together):
+            together.wait()
+            return do(runs, begin(f"{number}", experiment=f"name:new {number}"))
+
+        with ThreadPoolExecutor(len(several)) as threads:
+            assert list(threads.map(begin_in, several)) == [[]] * len(several)
+        assert len({kept(runs, f"{number}").info.experiment_id for runs in several}) == 1
