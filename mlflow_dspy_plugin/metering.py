@@ -91,6 +91,12 @@ def count_answers() -> Callable[[], None]:
     return watch_results(_answered)
 
 
+def count_call(seconds: float) -> None:
+    """Count a call of a language model that has ended, in the code that asked."""
+    for meter in handed_down.inherited(METERS) or ():
+        meter.add_call(_role(), seconds)
+
+
 @never_raises
 def _answered(result: Any) -> None:
     if meters := handed_down.inherited(METERS):
@@ -98,24 +104,6 @@ def _answered(result: Any) -> None:
         tokens, cost = _billed(answer)
         for meter in meters:
             meter.add(role, answer, tokens, cost)
-
-
-class Counting:
-    """Hears of LM calls, and counts them where the code that asks has inherited meters."""
-
-    def __init__(self) -> None:
-        self._begun: dict[str, Stopwatch] = {}
-
-    def begin(self, call_id: str) -> None:
-        """A call begins."""
-        self._begun[call_id] = Stopwatch()
-
-    def end(self, call_id: str) -> None:
-        """A call has ended."""
-        watch = self._begun.pop(call_id, None)
-        if watch is not None:
-            for meter in handed_down.inherited(METERS) or ():
-                meter.add_call(_role(), watch.seconds)
 
 
 def _role() -> str:

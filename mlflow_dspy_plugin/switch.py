@@ -32,7 +32,7 @@ from mlflow_dspy_plugin.tracking.compile import MOST_RUNS, CompileCallback
 from mlflow_dspy_plugin.tracking.evaluate import EvaluationCallback, around_rows
 from mlflow_dspy_plugin.tracking.insights import watch_optimizers
 from mlflow_dspy_plugin.tracking.plain_values import use_words_of
-from mlflow_dspy_plugin.tracking.roles import Roles
+from mlflow_dspy_plugin.tracking.roles import Roles, count_calls
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,13 @@ def _install(config: _Config, content: Content) -> None:
 
 
 def _install_tracking(config: _Config, content: Content) -> list[dspy_seam.Watcher]:
-    roles = Roles()
     _installed.append(use_words_of(content))
     _installed.append(count_answers())
+    _installed.append(count_calls())
     _installed.append(watch_batches(around_rows))
     _installed.append(install_recording(mlflow.get_tracking_uri()))
     # What an optimization is made of is told by its evaluations, whether or not others are recorded.
-    watchers = [roles, EvaluationCallback(alone=config.log_evals)]
+    watchers = [Roles(), EvaluationCallback(alone=config.log_evals)]
     if not config.log_compiles:
         return watchers
     _installed.append(watch_optimizers())

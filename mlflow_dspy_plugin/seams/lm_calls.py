@@ -16,6 +16,7 @@ from typing import Any
 import dspy
 from dspy.clients import cache as _cache
 from dspy.clients import lm as _lm
+from dspy.utils import DummyLM
 
 from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.seams.lm15 import length_of_delta
@@ -51,6 +52,15 @@ class Attempt:
 
 # The attempt that the current code belongs to.
 _attempt: ContextVar[Attempt | None] = ContextVar("mlflow_dspy_plugin_attempt", default=None)
+
+
+def watch_calls(report: Callable[[dspy.BaseLM, float], None]) -> Undo:
+    """Report each call of a language model when it has ended, however, and how many seconds it took.
+
+    A class of the user's with a `__call__` of its own is heard of where that calls the one it overrides.
+    """
+    methods = [(cls, name) for cls in (dspy.BaseLM, DummyLM) for name in ("__call__", "acall") if name in vars(cls)]
+    return _all_of([patch(owner, name, lambda original: _told(report, original)) for owner, name in methods])
 
 
 def watch_results(report: Callable[[Any], None]) -> Undo:
@@ -111,6 +121,32 @@ def _all_of(undo: Iterable[Undo]) -> Undo:
             steps.pop()()
 
     return undo_all
+
+
+# -- calls ------------------------------------------------------------------------------------
+
+
+def _told(report: Callable[[dspy.BaseLM, float], None], original: Callable) -> Callable:
+    """`BaseLM.__call__(lm, ...)`, or its asynchronous twin."""
+    if inspect.iscoroutinefunction(original):
+
+        async def acall(self, *args, **kwargs):
+            begin = time.monotonic()
+            try:
+                return await original(self, *args, **kwargs)
+            finally:
+                report(self, time.monotonic() - begin)
+
+        return acall
+
+    def __call__(self, *args, **kwargs):
+        begin = time.monotonic()
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            report(self, time.monotonic() - begin)
+
+    return __call__
 
 
 # -- results ----------------------------------------------------------------------------------

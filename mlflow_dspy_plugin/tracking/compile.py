@@ -22,7 +22,7 @@ from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.optimization import Budget, Optimization
 from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of_environment
 from mlflow_dspy_plugin.tracking.record import Record
-from mlflow_dspy_plugin.tracking.roles import STUDENT, shape_of
+from mlflow_dspy_plugin.tracking.roles import STUDENT, is_part_of_a_call, shape_of
 
 # Under this name the code of a compile inherits its optimization.
 OPTIMIZATION = "optimization"
@@ -57,10 +57,13 @@ class CompileCallback(dspy_seam.Watcher):
         self._most_runs, self._evaluations = most_runs, evaluations
         self._open: dict[str, _Open] = {}
 
+    def listens(self) -> bool:
+        return not is_part_of_a_call()
+
     @never_raises
     def on_compile_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         outer = handed_down.inherited(OPTIMIZATION)
-        if not self.installed or _is_part_of_a_call():
+        if not self.installed:
             return
         learn_secrets_of_environment()
         student = inputs.get("student")
@@ -90,11 +93,6 @@ class CompileCallback(dspy_seam.Watcher):
             opened.optimization.end(best, status_of(exception), exception)
         finally:
             opened.optimization.wait()
-
-
-def _is_part_of_a_call() -> bool:
-    """Whether a program that is evaluated compiles another one each time, as `dspy.KNNFewShot` makes them."""
-    return handed_down.inherited(ROLE) not in (None, REFLECTION)
 
 
 def hand_down(optimization: Optimization, student: Any) -> Any:

@@ -19,7 +19,7 @@ from mlflow_dspy_plugin.tracking.evaluation import Evaluation
 from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.optimization import Optimization
 from mlflow_dspy_plugin.tracking.plain_values import learn_secrets_of_environment
-from mlflow_dspy_plugin.tracking.roles import PROGRAM
+from mlflow_dspy_plugin.tracking.roles import PROGRAM, is_part_of_a_call
 from mlflow_dspy_plugin.tracking.rows import EVALUATION
 
 _MOST_RUNS_REMEMBERED = 1_000
@@ -46,6 +46,9 @@ class EvaluationCallback(dspy_seam.Watcher):
     def __init__(self, alone: bool = True) -> None:
         self._alone = alone
         self._open: dict[str, _Open] = {}
+
+    def listens(self) -> bool:
+        return not is_part_of_a_call()
 
     @never_raises
     def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
