@@ -1,6 +1,5 @@
 """One evaluation: its run, its rows, its score."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import dspy
@@ -8,11 +7,11 @@ import dspy
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.metering import Meter, Stopwatch
 from mlflow_dspy_plugin.recording.runs import Run
-from mlflow_dspy_plugin.seams.optimizers import prediction_in
 from mlflow_dspy_plugin.tracking import artifacts, datasets
 from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.plain_values import as_json, number, text
-from mlflow_dspy_plugin.tracking.rows import Results, Rows
+from mlflow_dspy_plugin.tracking.results import Results
+from mlflow_dspy_plugin.tracking.rows import Rows
 
 _WAIT_FOR_RUN_SECONDS = 5.0
 FAILED, FINISHED, KILLED = "FAILED", "FINISHED", "KILLED"
@@ -53,7 +52,7 @@ class Evaluation:
         self.devset_size = len(devset) if devset is not None else 0
         self.metric = metric_name(metric) or "score"
         self.meter, self.watch = Meter(), Stopwatch()
-        self.rows = Rows(self.metric, self._run_id)
+        self.rows = Rows(self.metric, self._run_id, written=run is not None)
         if run is not None and devset is not None:
             run.inputs(datasets.input_of(devset, key), "evaluation")
 
@@ -98,10 +97,7 @@ class Evaluation:
         shared = 0 if run.owned else self.step
         run.metrics({name: value for name, value in told.items() if value is not None}, step=shared)
         if rows:
-            run.text(
-                artifacts.table([_result_row(*result) for result in rows.results]),
-                _numbered(names.RESULT_TABLE_FILE, shared),
-            )
+            run.text(artifacts.table_of_plain(rows.table), _numbered(names.RESULT_TABLE_FILE, shared))
             run.text(as_json(rows.plain), _numbered(names.ROWS_FILE, shared))
 
     def _finish(self, outputs: Any, exception: BaseException | None) -> None:
@@ -139,14 +135,3 @@ def score_of(outputs: Any) -> float | None:
 def _numbered(file: str, step: int) -> str:
     stem, dot, ending = file.rpartition(".")
     return f"{stem}_{step}{dot}{ending}" if step else file
-
-
-def _result_row(example: Mapping[str, Any], prediction: Any, score: Any) -> dict[str, Any]:
-    """One line of the table of results, in MLflow's own column names."""
-    row: dict[str, Any] = {"score": score}
-    prediction = prediction_in(prediction)
-    if hasattr(example, "items"):
-        row.update({f"example_{name}": value for name, value in example.items()})
-    if hasattr(prediction, "items"):
-        row.update({f"pred_{name}": value for name, value in prediction.items()})
-    return row

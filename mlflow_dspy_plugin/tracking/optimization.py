@@ -17,7 +17,7 @@ from mlflow_dspy_plugin.tracking.evaluation import Evaluation, figures
 from mlflow_dspy_plugin.tracking.plain_values import as_json, plain, text
 from mlflow_dspy_plugin.tracking.record import FULL, MINIBATCH, TRAIN, Candidate, Record
 from mlflow_dspy_plugin.tracking.report.page import page_of
-from mlflow_dspy_plugin.tracking.rows import Results, Rows
+from mlflow_dspy_plugin.tracking.results import Results, Seen
 from mlflow_dspy_plugin.tracking.scope import Scope
 
 # The table and the record are written anew at most this often, and for a small part of the time.
@@ -285,7 +285,7 @@ class Optimization:
 
 def _uncounted(results: Sequence[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
     """Rows of which nobody has seen what they took."""
-    rows = Rows("score", lambda: None).of(results).plain
+    rows = Results(results, [Seen()] * len(results)).plain
     return [{**row, "seconds": None, "tokens": None} for row in rows]
 
 

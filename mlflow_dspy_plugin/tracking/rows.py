@@ -1,41 +1,20 @@
-"""The rows of one evaluation: what each was given, gave, scored and cost."""
+"""Watches the rows of one evaluation while they run."""
 
-import functools
-import hashlib
-import json
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import dspy
 
 from mlflow_dspy_plugin.boundary import never_raises
 from mlflow_dspy_plugin.delivery.holds import HOLD, Assessed
 from mlflow_dspy_plugin.metering import METERS, METRIC, ROLE, Meter, Stopwatch
 from mlflow_dspy_plugin.seams import handed_down
-from mlflow_dspy_plugin.seams.optimizers import prediction_in
-from mlflow_dspy_plugin.tracking.feedback import assessments_of, feedback_of, value_of
-from mlflow_dspy_plugin.tracking.plain_values import plain, text
+from mlflow_dspy_plugin.tracking.feedback import assessments_of
+from mlflow_dspy_plugin.tracking.plain_values import text
+from mlflow_dspy_plugin.tracking.results import Results, Seen, content_of, expected_of
 
 # Under this name the batch of an evaluation inherits it; its rows do not.
 EVALUATION = "evaluation"
-_ID_CHARACTERS = 16
-
-
-@dataclass
-class _Seen:
-    """What was seen of a row while it ran."""
-
-    example: Any = None
-    prediction: Any = None
-    score: Any = None
-    error: str | None = None
-    seconds: float = 0.0
-    tokens: int = 0
-    cost: float | None = None
-    trace_id: str | None = None
 
 
 class Rows:
@@ -44,21 +23,22 @@ class Rows:
     Args:
         metric: The name of the metric.
         run_id: Gives the id of the run that their traces belong to.
+        written: Whether all of them will be written.
 
     Attributes:
         unlinked: The traces that ended before there was one.
     """
 
-    def __init__(self, metric: str, run_id: Callable[[], str | None]) -> None:
-        self._metric, self._run_id = metric, run_id
+    def __init__(self, metric: str, run_id: Callable[[], str | None], written: bool) -> None:
+        self._metric, self._run_id, self._written = metric, run_id, written
         self._lock = threading.Lock()
         self.unlinked: list[str] = []
         # Equal examples may be several rows; a slow row may be run twice.
-        self._seen: dict[int, deque[_Seen]] = defaultdict(deque)
+        self._seen: dict[int, deque[Seen]] = defaultdict(deque)
 
     def around(self, function: Callable[[Any], Any], example: Any) -> Any:
         """Run a row, and see what becomes of it."""
-        seen, meter, watch = _Seen(), Meter(), Stopwatch()
+        seen, meter, watch = Seen(), Meter(), Stopwatch()
         hold = Assessed(handed_down.inherited(HOLD))
         handed = handed_down.hand_down(
             **{METERS: (*(handed_down.inherited(METERS) or ()), meter), ROLE: METRIC, HOLD: hold, EVALUATION: None}
@@ -82,9 +62,12 @@ class Rows:
             raised = None
 
     @never_raises
-    def _end(self, example: Any, seen: _Seen, raised: BaseException | None) -> None:
+    def _end(self, example: Any, seen: Seen, raised: BaseException | None) -> None:
         # As text: its frames would keep the program's data.
         seen.error = None if raised is None else f"{type(raised).__name__}: {text(raised)}"
+        if self._written and raised is None:
+            # Here other rows wait for their language model; after the last one the next evaluation would.
+            seen.content = content_of(example, seen.prediction)
         with self._lock:
             self._seen[id(example)].append(seen)
 
@@ -106,75 +89,13 @@ class Rows:
         """What was seen of the rows that `Evaluate` returned; to be asked once."""
         with self._lock:
             waiting = (self._seen.get(id(example)) for example, _, _ in results)
-            return Results(results, [each.popleft() if each else _Seen() for each in waiting])
+            return Results(results, [each.popleft() if each else Seen() for each in waiting])
 
     def ended(self) -> "Results":
         """The rows that have ended, in that order, where `Evaluate` returned none."""
         with self._lock:
             seen = [each for rows in self._seen.values() for each in rows]
         return Results([(each.example, each.prediction, each.score) for each in seen], seen)
-
-
-class Results:
-    """The rows of an evaluation that has ended.
-
-    Attributes:
-        results: Example, prediction and score of each.
-        failures: How many of them raised.
-    """
-
-    def __init__(self, results: Sequence[tuple[Any, Any, Any]], seen: Sequence[_Seen]) -> None:
-        self.results, self._rows_seen = results, seen
-        self.failures = sum(each.error is not None for each in seen)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    @functools.cached_property
-    def plain(self) -> list[dict[str, Any]]:
-        """As in the record; of most candidates nobody asks, of the best both the evaluation and the record."""
-        return [self._row(*result, seen) for result, seen in zip(self.results, self._rows_seen, strict=True)]
-
-    @staticmethod
-    def _row(example: Any, prediction: Any, score: Any, seen: _Seen) -> dict[str, Any]:
-        return {
-            "id": example_id(example),
-            "inputs": plain(inputs_of(example)),
-            "expected": plain(expected_of(example)),
-            "prediction": plain(_prediction(prediction)),
-            "score": value_of(score),
-            "feedback": feedback_of(score),
-            "error": seen.error,
-            "trace_id": seen.trace_id,
-            "seconds": round(seen.seconds, 4),
-            "tokens": seen.tokens,
-            "cost": seen.cost,
-        }
-
-
-def example_id(example: Any) -> str:
-    """The same for equal examples, wherever they are."""
-    told = json.dumps(plain(example), sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:_ID_CHARACTERS]
-
-
-def inputs_of(example: Any) -> Mapping[str, Any]:
-    """The fields of an example that a program is given."""
-    keys = getattr(example, "_input_keys", None)
-    items = dict(example.items()) if isinstance(example, (dspy.Example, Mapping)) else {"example": example}
-    return {name: value for name, value in items.items() if keys is None or name in keys}
-
-
-def expected_of(example: Any) -> Mapping[str, Any]:
-    """The fields of an example that a program is not given."""
-    inputs = inputs_of(example)
-    items = dict(example.items()) if isinstance(example, (dspy.Example, Mapping)) else {}
-    return {name: value for name, value in items.items() if name not in inputs}
-
-
-def _prediction(prediction: Any) -> Any:
-    prediction = prediction_in(prediction)
-    return dict(prediction.items()) if isinstance(prediction, dspy.Example) else prediction
 
 
 def _result_in(returned: Any) -> tuple[Any, Any]:
