@@ -6,7 +6,7 @@ from typing import Any
 import dspy
 
 # What DSPy's objects remember of past calls, and examples: no language model is in them.
-_SKIPPED = {"callbacks", "demos", "history", "traces"}
+REMEMBERED = {"callbacks", "demos", "history", "traces"}
 
 
 def language_models(value: Any, where: str) -> Iterator[tuple[str, dspy.BaseLM]]:
@@ -31,7 +31,7 @@ def _walk(value: Any, where: str, seen: set[int]) -> Iterator[tuple[str, dspy.Ba
         return
     seen.add(id(value))
     for name, item in held:
-        if name not in _SKIPPED:
+        if name not in REMEMBERED:
             yield from _walk(item, f"{where}.{name}", seen)
 
 
@@ -41,3 +41,27 @@ def _held_by(value: Any) -> list[tuple[Any, Any]] | None:
     if isinstance(value, dict):
         return list(value.items())
     return list(enumerate(value)) if isinstance(value, (list, tuple)) else None
+
+
+def containers_of_modules(program: dspy.Module) -> dict[int, Any]:
+    """The lists, tuples and dicts below a program that modules or language models are in, by id."""
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+
+    def holds(value: Any) -> bool:
+        """Whether it is, or has in it, a module or a language model."""
+        if id(value) in seen:
+            return isinstance(value, dspy.Module) or id(value) in found
+        if isinstance(value, dspy.BaseLM) or (held := _held_by(value)) is None:
+            return isinstance(value, dspy.BaseLM)
+        seen.add(id(value))
+        # Each is looked at, not only up to the first that holds one.
+        has_some = sum(holds(item) for name, item in held if name not in REMEMBERED) > 0
+        if isinstance(value, dspy.Module):
+            return True
+        if has_some:
+            found[id(value)] = value
+        return has_some
+
+    holds(program)
+    return found

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mlflow_dspy_plugin.errors import InputError
 from mlflow_dspy_plugin.programs.fields import Fields, check_fields, only_input
+from mlflow_dspy_plugin.serving.field_values import declared_values, is_nothing
 
 _WHAT = "The input"
 
@@ -55,9 +56,9 @@ def arguments_of(value: Any, fields: Fields) -> tuple[tuple[Any, ...], dict[str,
     """
     if isinstance(value, Mapping):
         check_fields(value, fields, _WHAT)
-        return (), {name: python_values(item) for name, item in value.items()}
+        return (), declared_values({name: python_values(item) for name, item in value.items()}, fields)
     name = only_input(fields, _WHAT)
-    return ((value,), {}) if name is None else ((), {name: value})
+    return ((value,), {}) if name is None else ((), declared_values({name: value}, fields))
 
 
 def only_row(data: Any) -> Rows:
@@ -104,12 +105,8 @@ def _present(columns: Mapping[str, pd.Series], place: int) -> dict[str, Any]:
     return {
         name: python_values(value)
         for name, value in row.items()
-        if not _is_nan(value) or pd.api.types.is_float_dtype(columns[name])
+        if value is None or not is_nothing(value) or pd.api.types.is_float_dtype(columns[name])
     }
-
-
-def _is_nan(value: Any) -> bool:
-    return value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
 def _unwrapped(value: Any) -> Any:

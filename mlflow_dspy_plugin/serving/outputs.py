@@ -38,17 +38,28 @@ def plain(value: Any) -> Any:
     """Predictions as dicts of their fields, and values as those that JSON has; any other object as it is."""
     if isinstance(value, dspy.Example):
         return {name: plain(field) for name, field in value.items(include_dspy=True)}
+    if value is pd.NaT:
+        return None
     if isinstance(value, _LEAVES):
-        return to_jsonable_python(value, bytes_mode="base64")
+        # By the names of its fields, which the model's signature has.
+        return to_jsonable_python(value, bytes_mode="base64", by_alias=False)
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {_key(key): plain(item) for key, item in value.items()}
     if isinstance(value, _SEQUENCES):
         return [plain(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
-        return plain(value.tolist())
+        # Of nanoseconds Python has no type.
+        return plain((value.astype("datetime64[us]") if value.dtype.kind == "M" else value).tolist())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return value
+
+
+def _key(key: Any) -> Any:
+    """A key that JSON can have, or that is written as one."""
+    return (
+        key if isinstance(key, (str, int, float, bool, type(None))) and not isinstance(key, Enum) else str(plain(key))
+    )
 
 
 def table_of(answers: Sequence[Any], index: pd.Index) -> pd.DataFrame | pd.Series:

@@ -13,6 +13,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.packaging.load import LoadedModel, read_folder
 from mlflow_dspy_plugin.programs.fields import fields_of
 from mlflow_dspy_plugin.programs.keys import warn_of_missing_keys, with_keys_of_here
+from mlflow_dspy_plugin.seams.input_check import read_dicts_as_rows
 from mlflow_dspy_plugin.seams.responses import serve_agent
 from mlflow_dspy_plugin.seams.spark import in_spark_task
 from mlflow_dspy_plugin.serving.answers import Answers
@@ -43,6 +44,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Any:
     loaded = replace(loaded, settings=with_keys_of_here(loaded.settings))
     warn_of_missing_keys(loaded.program, loaded.settings)
     pace_server()
+    read_dicts_as_rows()
     if loaded.task == names.TASK_RESPONSES:
         return serve_agent(Agent(Chat(loaded, Path(path))))
     return PyfuncModel(loaded, model_config, Chat(loaded, Path(path)) if loaded.task == names.TASK_CHAT else None)

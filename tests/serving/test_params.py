@@ -251,3 +251,30 @@ def test_a_model_that_allows_no_other_keeps_its_own(saved, server):
 def test_what_are_no_names_of_models_is_refused(wrong, saved):
     with pytest.raises(ProgramError, match="Give a list of names as dspy.LM takes them"):
         saved(allowed_models=wrong)
+
+
+class Remembering(dspy.Module):
+    """Keeps what it was asked, in an attribute that grows."""
+
+    def __init__(self):
+        super().__init__()
+        self.predict = dspy.Predict("question -> answer")
+        self.seen = dict.fromkeys(range(20_000))
+
+    def forward(self, question: str):
+        self.seen[question] = len(self.seen)
+        return self.predict(question=question)
+
+
+def test_params_hold_while_other_requests_change_what_the_program_keeps():
+    program = Remembering()
+    program.predict.lm = scripted_lm({"answer": "ok"})
+    mlflow.dspy.save_model(program, "model", serialization_format="cloudpickle")
+    model = mlflow.pyfunc.load_model("model")
+
+    def ask(number):
+        return model.predict({"question": f"q{number}"}, params={"temperature": 0.5})
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(ask, range(100))) == [{"answer": "ok"}] * 100
+    assert len(model.get_raw_model().seen) == 20_100
