@@ -104,6 +104,7 @@ ANSWER_TRACE_ID = "trace_id"
 ANSWER_OUTPUT = "output"
 STREAM_PREDICTION = "prediction"
 STREAM_STATUS = "status"
+STREAM_STATUS_EVENT = "response.status"
 
 # Keys of the metadata in an MLmodel file.
 METADATA_FIELDS = "dspy_fields"

@@ -52,8 +52,8 @@ class ChatFields:
 def chat_fields_of(program: dspy.Module, fields: Fields) -> ChatFields:
     """Look which part each field of a program has.
 
-    The `forward` of a user's class takes the list of messages, as with MLflow's own flavor, unless its parameters say
-    that they are texts or DSPy's types.
+    The `forward` of a user's class takes the list of messages, as with MLflow's own flavor, where its parameter is
+    called `messages` or says that it is a list; else a text.
 
     Raises:
         ProgramError: If it takes neither messages nor a text.
@@ -97,6 +97,24 @@ def answer_among(outputs: Mapping[str, Any]) -> str | None:
     return named if named is not None and len(told) > 1 else next(reversed(texts or told), None)
 
 
+def answering_predictor(program: dspy.Module, answer: str | None) -> tuple[str | None, str | None]:
+    """The name of the predictor that gives the answer, and of its field: of several, the last; None of what has none.
+
+    Args:
+        program: The program.
+        answer: The field, where the outputs of the program are known; else it is the last one that is called as users
+            call answers, or of the last predictor with a text.
+    """
+    texts = []
+    for name, predictor in program.named_predictors():
+        outputs = {field: described.annotation for field, described in predictor.signature.output_fields.items()}
+        field = answer if answer in outputs else answer_among(outputs)
+        if outputs.get(field) is str and answer in (None, field):
+            texts.append((name, field))
+    named = [each for each in texts if each[1] in _ANSWERS]
+    return next(reversed(named or texts), (None, None))
+
+
 def _text_among(inputs: Mapping[str, Any], required: frozenset[str]) -> str | None:
     """The input that is the question: the one that has to be given, or is called so; DSPy's examples put it last."""
     texts = [name for name, type_ in inputs.items() if type_ in (str, Any)]
@@ -116,8 +134,7 @@ def _takes_list(program: dspy.Module, fields: Fields) -> bool:
     types_ = [_hint(forward, p) for p in (first, *others)]
     if first.name == MESSAGES:
         return not any(map(_is_dspys, types_[1:]))
-    # An annotation that cannot be resolved is a text.
-    return types_[0] not in (str, "str") and not any(map(_is_dspys, types_))
+    return list in (types_[0], typing.get_origin(types_[0])) and not any(map(_is_dspys, types_))
 
 
 def _own_forward(program: dspy.Module) -> Any:

@@ -20,6 +20,7 @@ _OPTIONS = {
     "user": DataType.string,
     "cache": DataType.boolean,
     names.PARAM_TRACE_ID: DataType.boolean,
+    names.PARAM_STATUS: DataType.boolean,
     names.PARAM_MODEL: DataType.string,
 }
 # What has several types, or is no scalar, which `params` have to be.

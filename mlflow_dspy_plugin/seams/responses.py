@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pandas as pd
 import pydantic
 from mlflow.models import ModelSignature
+from mlflow.models.utils import _convert_llm_ndarray_to_list
 from mlflow.pyfunc import ResponsesAgent
 from mlflow.pyfunc.loaders.responses_agent import _ResponsesAgentPyfuncWrapper
 from mlflow.types.responses import (
@@ -13,19 +15,44 @@ from mlflow.types.responses import (
 )
 from mlflow.types.schema import AnyType, Array, ColSpec, Schema
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError
 
-# MLflow's signature refuses what its own request class takes: tools with a name, and a temperature of 1.
-_LET_THROUGH = {"tools": Array(AnyType()), "temperature": AnyType(), "top_p": AnyType()}
+# MLflow's signature refuses what its own request class takes: tools with a name, and a temperature of 1; and an input
+# that is a text, which OpenAI's clients send.
+_LET_THROUGH = {"input": AnyType(), "tools": Array(AnyType()), "temperature": AnyType(), "top_p": AnyType()}
+# What MLflow's own request class drops.
+_BESIDE = ("instructions", names.PARAM_STATUS)
 SIGNATURE = ModelSignature(
     inputs=Schema(
         [
-            ColSpec(_LET_THROUGH.get(column.name, column.type), column.name, required=column.required)
-            for column in RESPONSES_AGENT_INPUT_SCHEMA.inputs
+            *(
+                ColSpec(_LET_THROUGH.get(column.name, column.type), column.name, required=column.required)
+                for column in RESPONSES_AGENT_INPUT_SCHEMA.inputs
+            ),
+            *(ColSpec(AnyType(), name, required=False) for name in _BESIDE),
         ]
     ),
     outputs=RESPONSES_AGENT_OUTPUT_SCHEMA,
 )
+
+
+class AgentRequest(ResponsesAgentRequest):
+    """A request with what MLflow's own drops.
+
+    Attributes:
+        instructions: What is said before the input, as a system message.
+        status_messages: Whether a stream tells which tools are called.
+    """
+
+    instructions: str | None = None
+    status_messages: bool | None = None
+
+    @pydantic.field_validator("input", mode="before")
+    @classmethod
+    def _said(cls, given: Any) -> Any:
+        """A text is a message of the user."""
+        return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
 def serve_agent(agent: ResponsesAgent) -> Any:
@@ -37,8 +64,12 @@ class _Served(_ResponsesAgentPyfuncWrapper):
     """Says what is wrong with a request; MLflow lets an error of pydantic's through, which its server cannot tell."""
 
     def _convert_input(self, model_input: Any) -> ResponsesAgentRequest:
+        if isinstance(model_input, pd.DataFrame):
+            row = {name: model_input[name].iloc[0] for name in model_input.columns}
+            model_input = {name: _convert_llm_ndarray_to_list(value) for name, value in row.items()}
         try:
-            return super()._convert_input(model_input)
+            # MLflow says what is wrong with what is no dict.
+            return AgentRequest(**model_input) if isinstance(model_input, dict) else super()._convert_input(model_input)
         except pydantic.ValidationError as error:
             problems = dict.fromkeys(f"{_place(each['loc'])}: {each['msg']}" for each in error.errors())
             raise InputError(

@@ -11,11 +11,11 @@ from typing import Any
 import dspy
 from dspy.streaming import StatusMessage, StreamResponse
 
-from mlflow_dspy_plugin.errors import InputError
+from mlflow_dspy_plugin.errors import CallError, InputError
 from mlflow_dspy_plugin.metering import count_answers
 from mlflow_dspy_plugin.packaging.load import LoadedModel
 from mlflow_dspy_plugin.packaging.mlmodel import registered_name
-from mlflow_dspy_plugin.programs.chat_fields import ChatFields, chat_fields_of
+from mlflow_dspy_plugin.programs.chat_fields import ChatFields, answering_predictor, chat_fields_of
 from mlflow_dspy_plugin.programs.fields import fields_of
 from mlflow_dspy_plugin.programs.language_models import language_models
 from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
@@ -26,6 +26,7 @@ from mlflow_dspy_plugin.serving.conversations import arguments_of
 from mlflow_dspy_plugin.serving.failures import failing_clearly
 from mlflow_dspy_plugin.serving.overrides import overridden
 from mlflow_dspy_plugin.serving.requests import ChatRequest, ServedNames, chat_request_of
+from mlflow_dspy_plugin.serving.sent_text import SentText
 from mlflow_dspy_plugin.serving.spending import Spent, spending
 from mlflow_dspy_plugin.serving.stream import stream_of
 from mlflow_dspy_plugin.tracing.context import context
@@ -57,6 +58,7 @@ class Chat:
         self._settings = dict(loaded.settings)
         self._fields = fields_of(loaded.program)
         self._allowed_models = loaded.allowed_models
+        self._guessed_wrong = False
         self._names = [name for name in (registered_name(folder), loaded.mlmodel.get("model_id")) if name]
         _count_from_now_on()
 
@@ -83,44 +85,60 @@ class Chat:
             replies = replies_of(outputs, self._parts, request.choices)
             return Answered(replies, _model_of(program), spent, trace_id_of(outputs))
 
-    def stream(self, request: ChatRequest) -> tuple[str, Iterator[str | Answered]]:
+    def stream(self, request: ChatRequest) -> tuple[str, Iterator[str | StatusMessage | Answered]]:
         """Call the program once, as soon as somebody iterates.
 
         Returns:
-            The name of the language model that answers; and the pieces of the text of the answer as it sends them, last
-            all that came of the request. Raises as `answer` does.
+            The name of the language model that answers; and the pieces of the text of the answer as it sends them,
+            between them messages of tools where they are asked for, and last all that came of the request. Raises as
+            `answer` does, and where the answer is another text than what was sent of it.
         """
-        asked = {**request.asked.lm, **self._choices(request.choices)}
-        program, settings = overridden(self.program, self._settings, asked)
+        if request.choices > 1:
+            raise InputError(
+                f"'n' is {request.choices}, but a stream gives one answer. Leave it out, or do not stream."
+            )
+        program, settings = overridden(self.program, self._settings, request.asked.lm)
         with dspy.context(**settings):
             model = _model_of(program)
         args, kwargs = arguments_of(request.conversation, self._parts, self._fields)
         begin = functools.partial(stream_of, program, settings, args, kwargs)
         return model, self._told(request, model, begin)
 
-    def _told(self, request: ChatRequest, model: str, begin: Callable[[], Iterator[Any]]) -> Iterator[str | Answered]:
+    def _told(
+        self, request: ChatRequest, model: str, begin: Callable[[], Iterator[Any]]
+    ) -> Iterator[str | StatusMessage | Answered]:
         # What is set for the program is not set for whoever iterates.
         apart, held = contextvars.copy_context(), contextlib.ExitStack()
         spent = apart.run(held.enter_context, spending())
         apart.run(held.enter_context, _asked_by(request.user))
+        sent = SentText(*self._streamed())
         try:
             with failing_clearly():
                 for each in apart.run(begin):
                     if isinstance(each, StreamResponse):
-                        if (each.predict_name, each.signature_field_name) == self._streamed:
-                            yield each.chunk
+                        if piece := sent.piece_of(each):
+                            yield piece
                     elif not isinstance(each, StatusMessage):
-                        replies = replies_of(each, self._parts, request.choices)
+                        replies = replies_of(each, self._parts)
+                        if rest := self._rest(sent, replies):
+                            yield rest
                         yield Answered(replies, model, spent, trace_id_of(each))
+                    elif request.asked.status_messages:
+                        yield each
         finally:
             apart.run(held.close)
 
-    @functools.cached_property
+    def _rest(self, sent: SentText, replies: list[Reply]) -> str:
+        """What of the first reply is not sent."""
+        try:
+            return sent.rest_of(replies[0].text)
+        except CallError:
+            self._guessed_wrong = self._parts.answer is None
+            raise
+
     def _streamed(self) -> tuple[str | None, str | None]:
-        """The predictor and the field whose text is that of the answer: of several of its name, the last."""
-        answer = self._parts.answer
-        names = [name for name, each in self.program.named_predictors() if answer in each.signature.output_fields]
-        return (names[-1] if names else None), answer
+        """The predictor and the field whose text is that of the answer; nothing where that was guessed wrong before."""
+        return (None, None) if self._guessed_wrong else answering_predictor(self.program, self._parts.answer)
 
     def _own_names(self) -> list[str]:
         lms = [self._settings.get("lm", dspy.settings.lm), *(lm for _, lm in language_models(self.program, ""))]

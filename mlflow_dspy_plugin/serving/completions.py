@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
+from dspy.streaming import StatusMessage
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.programs.chat_fields import ChatFields, answer_among
 from mlflow_dspy_plugin.serving.outputs import plain
 from mlflow_dspy_plugin.serving.spending import Spent
@@ -79,36 +81,42 @@ def _usage(spent: Spent) -> dict[str, Any]:
     }
 
 
-def chunks_of(model: str, told: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def chunks_of(model: str, told: Iterable[Any], with_trace_id: bool = False) -> Iterator[dict[str, Any]]:
     """A streamed chat completion, as OpenAI sends it: role, pieces of text, calls of tools, why it ends and its usage.
 
     Args:
         model: The name of the model to report.
-        told: Pieces of the text of the first reply, and last all that came of the request: `replies` and `spent`.
+        told: As `Chat.stream` gives it.
+        with_trace_id: Whether the last chunk tells the trace.
     """
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion.chunk", "created": int(time.time())}
-    head["model"], sent = model, ""
+    head["model"] = model
     yield {**head, "choices": [_delta(0, {"role": "assistant", "content": ""})]}
     for each in told:
         if isinstance(each, str):
-            sent += each
             yield {**head, "choices": [_delta(0, {"content": each})]}
-            continue
-        for index, reply in enumerate(each.replies):
-            for delta in _unsent(reply, "" if index else sent):
-                yield {**head, "choices": [_delta(index, delta)]}
-        ends = [_delta(index, {}, reply.finish_reason(each.spent.was_cut)) for index, reply in enumerate(each.replies)]
-        yield {**head, "choices": ends, "usage": _usage(each.spent)}
+        elif isinstance(each, StatusMessage):
+            yield {**head, "choices": [_delta(0, {})], names.STREAM_STATUS: each.message}
+        else:
+            yield from ({**head, **chunk} for chunk in _unsent(each.replies))
+            trace = {names.ANSWER_TRACE_ID: each.trace_id} if with_trace_id else {}
+            yield {**head, **_end(each.replies, each.spent), **trace}
 
 
-def _unsent(reply: Reply, sent: str) -> Iterator[dict[str, Any]]:
-    """What is to be said of a reply after a part of its text."""
-    text = reply.text or ""
-    rest = text.removeprefix(sent) if text.startswith(sent) else "" if sent else text
-    if rest:
-        yield {"content": rest}
-    if reply.tool_calls:
-        yield {"tool_calls": [{"index": place, **call} for place, call in enumerate(reply.tool_calls)]}
+def _unsent(replies: list[Reply]) -> Iterator[dict[str, Any]]:
+    """What is not said once the text of the first reply is."""
+    for index, reply in enumerate(replies):
+        if index and reply.text:
+            yield {"choices": [_delta(index, {"content": reply.text})]}
+        if reply.tool_calls:
+            calls = [{"index": place, **call} for place, call in enumerate(reply.tool_calls)]
+            yield {"choices": [_delta(index, {"tool_calls": calls})]}
+
+
+def _end(replies: list[Reply], spent: Spent) -> dict[str, Any]:
+    """Why each ends, and the usage where it is known."""
+    ends = [_delta(index, {}, reply.finish_reason(spent.was_cut)) for index, reply in enumerate(replies)]
+    return {"choices": ends, **({"usage": _usage(spent)} if spent.is_known else {})}
 
 
 def _delta(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:

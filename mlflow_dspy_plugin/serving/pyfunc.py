@@ -117,15 +117,18 @@ class PyfuncModel:
         Yields:
             `{"predict_name", "signature_field_name", "chunk", "is_last_chunk"}` for each piece of a text field of a
             predictor, as the language model sends it; at the end an empty chunk with all fields beside it, as
-            `"prediction"`. For the task `llm/v1/chat` chunks of a chat completion, the last with its usage. Closing
-            the stream early ends the call of the language model.
+            `"prediction"`. For the task `llm/v1/chat` chunks of a chat completion, the last with its usage, and those
+            of messages of tools with an empty delta and the message as `"status"`. Closing the stream early ends the
+            call of the language model.
 
         Raises:
             InputError: If there is not one row, or it does not fit the program.
-            CallError: If the language model fails; see `predict`.
+            CallError: If the language model fails; see `predict`. A chat completion's chunks cannot be taken back: if
+                the program answers other than what was sent, as one that changes the text afterwards does.
         """
         if self._chat is not None:
-            return chunks_of(*self._chat.stream(self._chat.read(model_input, params)))
+            request = self._chat.read(model_input, params)
+            return chunks_of(*self._chat.stream(request), request.asked.return_trace_id)
         asked = params_of(params, self._allowed_models)
         row = only_row(model_input)
         args, kwargs = arguments_of(row.at(0), self._fields)

@@ -1,5 +1,6 @@
 """A request in OpenAI's form, read and checked: what it says, and what it asks for beside. Pure."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,11 @@ def chat_request_of(data: Any, params: Mapping[str, Any] | None, served: ServedN
         Conversation(
             body["messages"], given.get("tools", ()), given.get("tool_choice"), given.get("custom_inputs", {})
         ),
-        Params(lm, return_trace_id=given.get(names.PARAM_TRACE_ID, False)),
+        Params(
+            lm,
+            return_trace_id=given.get(names.PARAM_TRACE_ID, False),
+            status_messages=given.get(names.PARAM_STATUS, False),
+        ),
         given.get("n", 1),
         given.get("user"),
     )
@@ -75,7 +80,9 @@ def chat_request_of(data: Any, params: Mapping[str, Any] | None, served: ServedN
 def _body_of(data: Any) -> dict[str, Any]:
     body = data
     if isinstance(data, pd.DataFrame) and len(data) == 1:
-        body = {name: data[name].iloc[0] for name in data.columns}
+        given = {name: data[name].iloc[0] for name in data.columns}
+        # pandas puts NaN for what is not given.
+        body = {name: value for name, value in given.items() if not (isinstance(value, float) and value != value)}
     body = python_values(dict(body)) if isinstance(body, Mapping) else {}
     if not isinstance(body.get("messages"), (list, tuple)) or not body["messages"]:
         what = f"rows: {len(data)}" if isinstance(data, pd.DataFrame) else f"{data!r:.100}"
@@ -87,9 +94,8 @@ def _body_of(data: Any) -> dict[str, Any]:
 
 
 def _known(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given under a name that means something; pandas puts NaN for what is not."""
-    present = {name: value for name, value in given.items() if name in _KINDS and value is not None}
-    return {name: value for name, value in present.items() if not (isinstance(value, float) and value != value)}
+    """What is given under a name that means something."""
+    return {name: value for name, value in given.items() if name in _KINDS and value is not None}
 
 
 def _model(asked: str | None, served: ServedNames) -> str | None:
@@ -124,7 +130,7 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, str) for each in value))
 
 
-_NUMBER = _Kind("a number", lambda value: _is_integer(value) or isinstance(value, float))
+_NUMBER = _Kind("a number", lambda value: _is_integer(value) or (isinstance(value, float) and math.isfinite(value)))
 _INTEGER = _Kind("a whole number", _is_integer)
 _COUNT = _Kind("a whole number from 1 on", lambda value: _is_integer(value) and value > 0)
 _TEXT = _Kind("a text", lambda value: isinstance(value, str))
@@ -151,6 +157,7 @@ _KINDS: Mapping[str, _Kind] = {
     **_OF_LM,
     names.PARAM_MODEL: _TEXT,
     names.PARAM_TRACE_ID: _FLAG,
+    names.PARAM_STATUS: _FLAG,
     "n": _COUNT,
     "user": _TEXT,
     "tools": _LIST,

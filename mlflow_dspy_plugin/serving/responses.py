@@ -3,13 +3,15 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import mlflow
+from dspy.streaming import StatusMessage
 from mlflow.pyfunc import ResponsesAgent
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError
 from mlflow_dspy_plugin.seams.trace_context import SESSION, USER
 from mlflow_dspy_plugin.serving.chat import Answered, Chat
@@ -25,6 +27,7 @@ _OPTIONS = {
     "tool_choice": "tool_choice",
     "user": "user",
     "custom_inputs": "custom_inputs",
+    names.PARAM_STATUS: names.PARAM_STATUS,
 }
 
 
@@ -43,18 +46,14 @@ class Agent(ResponsesAgent):
     def predict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
         """Answer a request."""
         _tell_trace(request)
-        return response_of(self._chat.answer(self._chat.read(body_of(request))))
+        return response_of(self._chat.answer(self._chat.read(body_of(request))), request)
 
     def predict_stream(self, request: ResponsesAgentRequest) -> Iterator[ResponsesAgentStreamEvent]:
         """Answer a request: the text as it comes, then item by item, and then as a whole."""
         _tell_trace(request)
-        message = _id("msg")
         _, told = self._chat.stream(self._chat.read(body_of(request)))
-        for each in told:
-            if isinstance(each, str):
-                yield ResponsesAgentStreamEvent(**self.create_text_delta(each, message))
-            else:
-                yield from _whole(response_of(each, message))
+        for number, event in enumerate(_events_of(told, request)):
+            yield ResponsesAgentStreamEvent(sequence_number=number, **event)
 
 
 def body_of(request: ResponsesAgentRequest) -> dict[str, Any]:
@@ -65,39 +64,72 @@ def body_of(request: ResponsesAgentRequest) -> dict[str, Any]:
     """
     given = request.model_dump(exclude_none=True)
     options = {name: given[key] for key, name in _OPTIONS.items() if key in given}
+    if effort := given.get("reasoning", {}).get("effort"):
+        options["reasoning_effort"] = effort
     items = [message for place, item in enumerate(given["input"]) for message in _messages_of(place, item)]
-    return {"messages": items, **options}
+    if not items:
+        raise InputError("The 'input' of the request says nothing. Give {'input': [{'role': ..., 'content': ...}]}.")
+    rules = [{"role": "system", "content": text}] if (text := given.get("instructions")) else []
+    return {"messages": [*rules, *items], **options}
 
 
-def _whole(response: ResponsesAgentResponse) -> Iterator[ResponsesAgentStreamEvent]:
+def _events_of(told: Iterable[Any], request: ResponsesAgentRequest) -> Iterator[dict[str, Any]]:
+    """What `Chat.stream` tells, as events."""
+    message = _id("msg")
+    place = {"item_id": message, "output_index": 0, "content_index": 0}
+    for each in told:
+        if isinstance(each, str):
+            yield {"type": "response.output_text.delta", **place, "delta": each, "logprobs": []}
+        elif isinstance(each, StatusMessage):
+            yield {"type": names.STREAM_STATUS_EVENT, names.STREAM_STATUS: each.message}
+        else:
+            yield from _whole(response_of(each, request, message))
+
+
+def _whole(response: ResponsesAgentResponse) -> Iterator[dict[str, Any]]:
     """A response, item by item and as a whole."""
     told = response.model_dump(exclude_none=True)
     for index, item in enumerate(told["output"]):
-        yield ResponsesAgentStreamEvent(type="response.output_item.done", item=item, output_index=index)
-    yield ResponsesAgentStreamEvent(type="response.completed", response=told)
+        yield {"type": "response.output_item.done", "item": item, "output_index": index}
+    yield {"type": f"response.{response.status}", "response": told}
 
 
-def response_of(answered: Answered, message: str | None = None) -> ResponsesAgentResponse:
+def response_of(
+    answered: Answered, request: ResponsesAgentRequest, message: str | None = None
+) -> ResponsesAgentResponse:
     """The response to a request.
 
     Args:
         answered: What came of it.
+        request: The request, some options of which the response repeats.
         message: The id of the first message, where some of its text was sent before.
     """
-    ids = [message, *(None for _ in answered.replies[1:])]
-    items = [item for reply, known in zip(answered.replies, ids, strict=True) for item in _items_of(reply, known)]
     cut = answered.spent.was_cut and not answered.replies[-1].tool_calls
+    status, last = ("incomplete" if cut else "completed"), len(answered.replies) - 1
+    items = [
+        item
+        for place, reply in enumerate(answered.replies)
+        for item in _items_of(reply, None if place else message, status if place == last else "completed")
+    ]
     others = {name: value for reply in answered.replies for name, value in reply.others.items()}
     return ResponsesAgentResponse(
         id=f"resp_{uuid.uuid4().hex}",
         created_at=time.time(),
         model=answered.model,
-        status="incomplete" if cut else "completed",
+        status=status,
         incomplete_details={"reason": "max_output_tokens"} if cut else None,
         output=items,
-        usage=_usage_of(answered.spent),
+        usage=_usage_of(answered.spent) if answered.spent.is_known else None,
         custom_outputs=json.loads(json.dumps(others, default=str)) or None,
+        **_repeated(request),
     )
+
+
+def _repeated(request: ResponsesAgentRequest) -> dict[str, Any]:
+    """What OpenAI's responses say of the tools that were offered."""
+    given = request.model_dump(exclude_none=True)
+    tools = [{"parameters": {}, "strict": False, **tool} for tool in given.get("tools", ())]
+    return {"tools": tools, "tool_choice": given.get("tool_choice", "auto"), "parallel_tool_calls": True}
 
 
 def _messages_of(place: int, item: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -120,13 +152,13 @@ def _messages_of(place: int, item: Mapping[str, Any]) -> list[dict[str, Any]]:
     )
 
 
-def _items_of(reply: Reply, known: str | None) -> list[dict[str, Any]]:
+def _items_of(reply: Reply, known: str | None, status: str) -> list[dict[str, Any]]:
     said = {"type": "output_text", "text": reply.text, "annotations": []}
     message = {
         "type": "message",
         "id": known or _id("msg"),
         "role": "assistant",
-        "status": "completed",
+        "status": status,
         "content": [said],
     }
     calls = [

@@ -17,17 +17,19 @@ class Spent:
 
     Attributes:
         was_cut: Whether the last answer ended where its tokens did.
+        is_known: Whether the provider has told the tokens of each answer.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tokens: dict[str, int] = {}
-        self.was_cut = False
+        self.was_cut, self.is_known = False, True
 
     def add(self, role: str, answer: Answer, tokens: Mapping[str, int], cost: float | None) -> None:
         """Count an answer, as `metering.Meter` does."""
         with self._lock:
             self.was_cut = any(choice.get("finish_reason") == "length" for choice in answer.choices)
+            self.is_known = self.is_known and bool(tokens or answer.cache_hit)
             for name, count in tokens.items():
                 self._tokens[name] = self._tokens.get(name, 0) + count
 

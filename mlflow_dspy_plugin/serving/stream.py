@@ -9,9 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 import dspy
-from dspy.streaming import StatusMessage, StreamListener, StreamResponse
+from dspy.streaming import StatusMessage, StreamResponse
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
+from mlflow_dspy_plugin.errors import CallError
 from mlflow_dspy_plugin.seams.programs import streams_with
+from mlflow_dspy_plugin.seams.streams import Listener, listened
+from mlflow_dspy_plugin.serving.field_texts import FieldTexts
 
 _END = object()
 
@@ -51,17 +55,25 @@ async def _stream(program, settings, args, kwargs) -> AsyncIterator[Any]:
         streamed = _Streamed(program)
         listeners = _listeners(program) if streams_with(dspy.settings.adapter) else []
         streaming = dspy.streamify(streamed, stream_listeners=listeners, is_async_program=True)
+        texts = FieldTexts()
         async for told in streaming(*args, **kwargs):
             # dspy 3.4 hands on the pieces of an LM's answer that no listener asked for.
+            if isinstance(told, StreamResponse):
+                told = texts.read(told)
             if isinstance(told, (StreamResponse, StatusMessage)):
                 yield told
+        if streamed.is_broken:
+            raise CallError(
+                "The language model's stream broke off in the middle of an answer. Send the request again",
+                TEMPORARILY_UNAVAILABLE,
+            )
         yield streamed.outputs
 
 
-def _listeners(program: dspy.Module) -> list[StreamListener]:
+def _listeners(program: dspy.Module) -> list[Listener]:
     """One for each text field of each predictor, which may be called several times."""
     return [
-        StreamListener(field, predict=predictor, predict_name=name, allow_reuse=True)
+        Listener(field, predict=predictor, predict_name=name, allow_reuse=True)
         for name, predictor in program.named_predictors()
         for field, described in predictor.signature.output_fields.items()
         if described.annotation is str
@@ -73,16 +85,19 @@ class _Streamed:
 
     Attributes:
         outputs: What the program returned.
+        is_broken: Whether an answer of a language model has broken off while it was told.
     """
 
     def __init__(self, program: dspy.Module) -> None:
-        self.named_predictors, self.outputs = program.named_predictors, None
+        self.named_predictors, self.outputs, self.is_broken = program.named_predictors, None, False
         # Only one that awaits its language model stops asking when nobody listens anymore.
         self._call = program.acall if hasattr(type(program), "aforward") else dspy.asyncify(program)
 
     async def acall(self, *args: Any, **kwargs: Any) -> dspy.Prediction:
         """Call the program."""
-        self.outputs = await self._call(*args, **kwargs)
+        with listened() as stream:
+            self.outputs = await self._call(*args, **kwargs)
+        self.is_broken = stream.is_broken
         # DSPy waits for a prediction, for ever.
         return self.outputs if isinstance(self.outputs, dspy.Prediction) else dspy.Prediction()
 

@@ -80,6 +80,7 @@ class Reply:
         usage: The tokens to report; None estimates them from the lengths.
         finish_reason: None means "stop" or "tool_calls".
         cut: Whether the connection breaks in the middle of the answer.
+        ends_early: Whether a stream ends in the middle of the answer as if that were all, without saying why.
         model: The model that has answered; None says the one that was asked for.
         reasoning: What the model thought, as DeepSeek and others tell it.
     """
@@ -88,6 +89,7 @@ class Reply:
     usage: Usage | None = None
     finish_reason: str | None = None
     cut: bool = False
+    ends_early: bool = False
     model: str | None = None
     reasoning: str | None = None
 

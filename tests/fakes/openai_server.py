@@ -208,6 +208,8 @@ class OpenAIServer:
             raise Fault(500, f"The model failed: {error!r}") from error
         if any(reply.cut for reply in replies):
             return parts[: len(parts) // 2] or [parts[0][: len(parts[0]) * 3 // 4]], False
+        if len(parts) > 1 and any(reply.ends_early for reply in replies):
+            return [*parts[: len(parts) // 2], wire.END_OF_CHUNKS], True
         return parts, True
 
     def _model(self, body: chat.Body) -> Model:

@@ -26,6 +26,11 @@ class Anything(dspy.Module):
         return json.dumps([inputs, depth])
 
 
+class Untyped(dspy.Module):
+    def forward(self, question, depth=1):
+        return json.dumps([question, depth])
+
+
 class Listed(dspy.Module):
     def forward(self, question: list[dict]):
         return json.dumps(question)

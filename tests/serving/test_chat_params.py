@@ -93,6 +93,9 @@ def test_where_to_stop_is_told_in_both_of_its_forms(served, server, stop):
 
 ILL_TYPED = [
     ({"temperature": "hot"}, "'temperature' is 'hot'. Give a number, or leave it out"),
+    ({"temperature": float("inf")}, "'temperature' is inf. Give a number"),
+    ({"top_p": float("-inf")}, "'top_p' is -inf. Give a number"),
+    ({"presence_penalty": float("nan")}, "'presence_penalty' is nan. Give a number"),
     ({"temperature": True}, "'temperature' is True. Give a number"),
     ({"top_p": [1]}, "'top_p' is \\[1\\]. Give a number"),
     ({"max_tokens": 0}, "'max_tokens' is 0. Give a whole number from 1 on"),

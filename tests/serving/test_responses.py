@@ -16,6 +16,8 @@ from mlflow.types.responses import (
     ResponsesAgentResponse,
     ResponsesAgentStreamEvent,
 )
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
 
 from mlflow_dspy_plugin.errors import CallError, InputError, ProgramError
 from tests.conftest import store  # noqa: F401
@@ -68,13 +70,17 @@ def test_it_is_saved_as_mlflow_saves_its_agents():
     served(chatty.Messages())
     model = mlflow.models.Model.load("model")
     assert (model.metadata["task"], model.flavors["dspy"]["inference_task"]) == 2 * ("agent/v1/responses",)
-    # Of other types only where MLflow refuses what its own request class takes.
-    widened = {"tools", "temperature", "top_p"}
+    # Of other types only where MLflow refuses what its own request class or OpenAI takes.
+    widened = {"input", "tools", "temperature", "top_p"}
     columns, expected = (
         [(each.name, each.required, each.name in widened or each.type) for each in schema.inputs]
         for schema in (model.signature.inputs, RESPONSES_AGENT_INPUT_SCHEMA)
     )
-    assert columns == expected
+    assert columns[: len(expected)] == expected
+    assert [(name, required) for name, required, _ in columns[len(expected) :]] == [
+        ("instructions", False),
+        ("status_messages", False),
+    ]
     assert model.signature.outputs == RESPONSES_AGENT_OUTPUT_SCHEMA
     assert (model.signature.params, model.flavors["python_function"]["streamable"]) == (None, True)
 
@@ -159,6 +165,7 @@ def test_an_answer_that_was_cut_is_incomplete(server):
     server.models["bears"] = lambda messages, body: Reply(chat_text({"answer": "the"}), finish_reason="length")
     response = served(dspy.Predict("question -> answer")).predict({"input": [ASK]})
     assert (response["status"], response["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert response["output"][0]["status"] == "incomplete"
 
 
 def test_options_hold_for_that_request_alone(server):
@@ -210,7 +217,7 @@ def number_in(messages) -> str:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"input": []}, "The input of a chat model is"),
+        ({"input": []}, "The 'input' of the request says nothing"),
         ({"input": [{"role": "robot", "content": "x"}]}, "The request is none that an agent takes .*robot"),
         ({"input": [{"role": "user"}]}, "The request is none that an agent takes"),
         ({"input": [{"role": "user", "content": ""}]}, "Message 0 .* has no text"),
@@ -238,6 +245,83 @@ def test_what_the_language_model_fails_with_is_told(server):
         model.predict({"input": [ASK]})
     with pytest.raises(CallError, match="takes no more requests now"):
         list(model.predict_stream({"input": [ASK]}))
+
+
+# -- as OpenAI has them -----------------------------------------------------------------------
+
+
+def read_whole(response):
+    """A response as OpenAI's own types have it."""
+    if details := response.get("usage", {}).get("input_tokens_details"):
+        # Newer releases of OpenAI's know it; MLflow's class drops it.
+        details.setdefault("cache_write_tokens", 0)
+    return Response.model_validate(response)
+
+
+@pytest.mark.parametrize("body", [{}, {"tools": [FUNCTION], "tool_choice": "auto"}], ids=["plain", "tools"])
+def test_a_response_is_one_of_openai_s(body, server):
+    program = dspy.Predict(chatty.Caller) if body else dspy.Predict("question -> answer")
+    server.models["bears"] = lambda messages, body: chat_text({"answer": "bear", "calls": {"tool_calls": []}})
+    read = read_whole(served(program).predict({"input": [ASK], **body}))
+    assert read.output_text == "bear"
+    assert [tool.name for tool in read.tools] == ["look"] * bool(body)
+
+
+@pytest.mark.parametrize(("reason", "status"), [("stop", "completed"), ("length", "incomplete")])
+def test_a_stream_is_of_events_of_openai_s(reason, status, server):
+    server.models["bears"] = lambda messages, body: Reply(
+        chat_text({"answer": "the black bear " * 9 + "end"}), finish_reason=reason
+    )
+    events = list(served(dspy.Predict("question -> answer")).predict_stream({"input": [ASK]}))
+    assert [event["sequence_number"] for event in events] == [*range(len(events))]
+    read_whole(events[-1]["response"])
+    *deltas, item, last = (TypeAdapter(ResponseStreamEvent).validate_python(event) for event in events)
+    assert {delta.type for delta in deltas} == {"response.output_text.delta"}
+    assert (last.type, last.response.status, item.item.status) == (f"response.{status}", status, status)
+
+
+def test_a_stream_that_only_calls_tools_has_no_text():
+    events = list(served(chatty.Form("calls")).predict_stream({"input": [ASK]}))
+    assert [event["type"] for event in events] == ["response.output_item.done", "response.completed"]
+
+
+@pytest.mark.parametrize("way", ["predict", "over HTTP"])
+def test_an_input_may_be_a_text_after_instructions(way):
+    model, body = served(chatty.Text()), {"input": "What bear?", "instructions": "Be brief."}
+    if way == "over HTTP":
+        answer = invocations(json.dumps(body), CONTENT_TYPE_JSON, model, model.metadata.get_input_schema())
+        response = json.loads(answer.response)
+    else:
+        response = model.predict(body)
+    assert json.loads(text_of(response)) == {"question": "Be brief.\n\nWhat bear?"}
+
+
+def test_the_effort_of_reasoning_reaches_the_language_model(server):
+    served(dspy.Predict("question -> answer")).predict({"input": [ASK], "reasoning": {"effort": "low"}})
+    assert server.requests[-1].body["reasoning_effort"] == "low"
+
+
+def look(at: str) -> str:
+    """Looks there."""
+    return f"a bear in {at}"
+
+
+@pytest.mark.parametrize("asked", [True, None])
+def test_messages_of_tools_are_events_where_they_are_asked_for(asked, server):
+    answers = iter(
+        [
+            {"next_thought": "look", "next_tool_name": "look", "next_tool_args": {"at": "the zoo"}},
+            {"next_thought": "done", "next_tool_name": "finish", "next_tool_args": {}},
+            {"reasoning": "seen", "answer": "the black bear"},
+        ]
+    )
+    server.models["bears"] = lambda messages, body: chat_text(next(answers))
+    model = served(dspy.ReAct("question -> answer", tools=[look]), infer_code_paths=False)
+    events = list(model.predict_stream({"input": [ASK], "status_messages": asked}))
+    told = [event for event in events if event["type"] == "response.status"]
+    assert bool(told) == bool(asked)
+    assert all(event["status"] for event in told)
+    assert events[-1]["type"] == "response.completed"
 
 
 # -- served and traced ------------------------------------------------------------------------
