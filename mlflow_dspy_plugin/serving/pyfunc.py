@@ -91,8 +91,8 @@ class PyfuncModel:
 
         Raises:
             InputError: If there is no row, or one does not fit the program.
-            CallError: If the language model fails, or the program raises in one of several rows. What it raises in
-                the only row leaves as it is.
+            CallError: If the language model fails, or the program raises. An MLflow exception of the program's keeps
+                its code.
         """
         if self._chat is not None:
             return self._completion(self._chat, model_input, params)
@@ -120,7 +120,7 @@ class PyfuncModel:
 
         Raises:
             InputError: If there is not one row, or it does not fit the program.
-            CallError: If the language model fails; see `predict`.
+            CallError: If the language model fails, or the program raises; see `predict`.
         """
         if self._chat is not None:
             return chunks_of(*self._chat.stream(self._chat.read(model_input, params)))
