@@ -215,3 +215,20 @@ def test_a_chat_without_an_answer_is_an_error(task, what):
 def test_a_plain_program_may_return_nothing():
     mlflow.dspy.save_model(failing_programs.Returns(), "model")
     assert mlflow.pyfunc.load_model("model").predict({"question": "none"}) is None
+
+
+def test_a_language_model_that_takes_too_long_is_a_deadline_in_a_stream_too(monkeypatch):
+    with OpenAIServer({"bears": failing(None)}, latency=5.0) as server:
+        model = served(server, monkeypatch, timeout=0.3)
+        with pytest.raises(CallError, match="did not answer in time") as raised:
+            list(model.predict_stream({"question": "fine"}))
+    assert raised.value.error_code == "DEADLINE_EXCEEDED"
+
+
+def test_a_stream_that_falls_silent_is_a_deadline(monkeypatch):
+    with OpenAIServer({"bears": lambda messages, body: chat_text({"answer": "bears " * 20})}) as server:
+        server.chunk_latency = 2.0
+        model = served(server, monkeypatch, timeout=0.3)
+        with pytest.raises(CallError, match="did not answer in time") as raised:
+            list(model.predict_stream({"question": "fine"}))
+    assert raised.value.error_code == "DEADLINE_EXCEEDED"
