@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import dspy
+from mlflow.exceptions import MlflowException
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError
 from mlflow_dspy_plugin.programs.fields import Fields
-from mlflow_dspy_plugin.redaction import redact_text
 from mlflow_dspy_plugin.seams.spark import in_spark_task
 from mlflow_dspy_plugin.serving.calls import call
 from mlflow_dspy_plugin.serving.failures import failing_clearly
 from mlflow_dspy_plugin.serving.inputs import Rows, arguments_of
+from mlflow_dspy_plugin.serving.nothing import check_read
 from mlflow_dspy_plugin.serving.outputs import plain
 from mlflow_dspy_plugin.serving.params import ROW, Params
 from mlflow_dspy_plugin.tracing.predictions import trace_id_of
@@ -39,21 +40,32 @@ class Answers:
         """The answer of a row, by its place.
 
         Raises:
-            Exception: Why there is none, unless the request asks for that in the row's place.
+            MlflowException: Why there is none, unless the request asks for that in the row's place.
         """
+        row = self._label(place)
         try:
-            with failing_clearly(self._label(place)):
+            with failing_clearly(row):
                 args, kwargs = arguments_of(self.rows.at(place), self.fields)
                 outputs = call(self.program, args, kwargs)
-        except Exception as failure:
+            answer = self._plain(outputs, row)
+        except MlflowException as failure:
             if self.asked.on_error != ROW:
                 raise
             return self._with(dict.fromkeys(self.fields.outputs or ()), None, failure)
-        return self.whole(outputs)
+        return self._with(answer, outputs, None)
 
     def whole(self, outputs: Any) -> Any:
-        """The answer that is made of what the program returned."""
-        return self._with(plain(outputs), outputs, None)
+        """The answer that is made of what the program returned.
+
+        Raises:
+            CallError: If it is none.
+        """
+        return self._with(self._plain(outputs), outputs, None)
+
+    def _plain(self, outputs: Any, row: str | None = None) -> Any:
+        with failing_clearly(row, "its answer cannot be made of values that JSON has:"):
+            check_read(outputs, self.program, self.fields)
+            return plain(outputs)
 
     def _label(self, place: int) -> str | None:
         if self.rows.count == 1:
@@ -61,11 +73,11 @@ class Answers:
         index = "" if self.rows.index is None else f" (index {plain(self.rows.index[place])!r})"
         return f"Row {place} of {self.rows.count}{index}"
 
-    def _with(self, answer: Any, outputs: Any, failure: Exception | None) -> Any:
+    def _with(self, answer: Any, outputs: Any, failure: MlflowException | None) -> Any:
         """An answer with what the request asks for beside it."""
         beside: dict[str, Any] = {}
         if self.asked.on_error == ROW:
-            beside[names.ANSWER_ERROR] = _words(failure) if failure else _no_error()
+            beside[names.ANSWER_ERROR] = failure.message if failure else _no_error()
         if self.asked.return_trace_id:
             beside[names.ANSWER_TRACE_ID] = trace_id_of(outputs)
         if not beside:
@@ -82,8 +94,3 @@ class Answers:
 def _no_error() -> str | None:
     """What stands for no error: MLflow's function for Spark writes None among texts as "None"."""
     return "" if in_spark_task() else None
-
-
-def _words(failure: Exception) -> str:
-    """What went wrong, without secrets."""
-    return redact_text(getattr(failure, "message", None) or f"{type(failure).__name__}: {failure}")

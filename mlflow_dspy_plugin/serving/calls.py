@@ -1,15 +1,22 @@
 """One call of a program, from threads and event loops alike, whether its `forward` is synchronous or not."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import os
 import threading
-from collections.abc import Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import dspy
+
+# The loops, by the names of their threads: one that programs run in, one that hosts the threads of streams.
+PROGRAMS, THREADS = "mlflow-dspy-calls", "mlflow-dspy-streams"
+_making = threading.Lock()
 
 
 def call(program: dspy.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -25,27 +32,93 @@ def call(program: dspy.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 def wait_for(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """What a coroutine returns or raises; it runs in a copy of this context, and is cancelled if this is interrupted.
 
-    All run in one loop, since clients of language models keep their connections by loop.
+    All run in one loop: what programs keep (clients, sessions, locks) and the connections of language models belong to
+    the loop that they were used in first.
     """
-    loop = _loop_of(os.getpid())
+    loop = _loop(PROGRAMS)
+    ending = Ending.awaited(coroutine)
     if _runs_here(loop):
         # To wait for itself, it would wait for ever.
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+            return thread.submit(contextvars.copy_context().run, asyncio.run, ending).result().result()
+    future = asyncio.run_coroutine_threadsafe(ending, loop)
     try:
-        return future.result()
+        return future.result().result()
     finally:
         future.cancel()
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a call ended. As a value, since loops, futures and task groups take some exceptions for their own.
+
+    Attributes:
+        outputs: What it returned.
+        error: What it raised; None if it returned.
+    """
+
+    outputs: Any
+    error: BaseException | None
+
+    @classmethod
+    def of(cls, call: Callable[[], Any]) -> "Ending":
+        """Make a call."""
+        try:
+            return cls(call(), None)
+        except BaseException as error:
+            return cls(None, error)
+
+    @classmethod
+    async def awaited(cls, call: Awaitable[Any]) -> "Ending":
+        """Await a call to its end."""
+        try:
+            return cls(await call, None)
+        except BaseException as error:
+            return cls(None, error)
+
+    def result(self) -> Any:
+        """What it returned.
+
+        Raises:
+            BaseException: What it raised.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.outputs
+
+
+def begin_in_thread(work: Callable[[], Any]) -> Future:
+    """Begin work in a thread of its own, in a copy of this context. It may run an event loop, and block it.
+
+    The thread is one of anyio's, in which DSPy finds a loop to send from where a program asks its language model
+    without awaiting it.
+    """
+
+    async def host() -> Any:
+        return await anyio.to_thread.run_sync(work, limiter=anyio.CapacityLimiter(1))
+
+    return asyncio.run_coroutine_threadsafe(host(), _loop(THREADS))
+
+
+def _loop(name: str) -> asyncio.AbstractEventLoop:
+    with _making:
+        return _made_for(os.getpid(), name)
+
+
 @functools.cache
-def _loop_of(process: int) -> asyncio.AbstractEventLoop:
-    """The loop of a process: a fork inherits the object, and not the thread that runs it."""
+def _made_for(process: int, name: str) -> asyncio.AbstractEventLoop:
+    """A loop of a process: a fork inherits the object, and not the thread that runs it."""
     loop = asyncio.new_event_loop()
     # In a context of its own: what it inherits of the first caller would stay.
-    threading.Thread(target=loop.run_forever, name="mlflow-dspy-calls", daemon=True).start()
+    threading.Thread(target=_run, args=(loop,), name=name, daemon=True).start()
     return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop for ever: a task that exits ends its own call and not the loop, which others wait in."""
+    while True:
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
 
 
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:

@@ -24,6 +24,7 @@ from mlflow_dspy_plugin.serving.calls import call
 from mlflow_dspy_plugin.serving.completions import Reply, replies_of
 from mlflow_dspy_plugin.serving.conversations import arguments_of
 from mlflow_dspy_plugin.serving.failures import failing_clearly
+from mlflow_dspy_plugin.serving.nothing import check_answered
 from mlflow_dspy_plugin.serving.overrides import overridden
 from mlflow_dspy_plugin.serving.requests import ChatRequest, ServedNames, chat_request_of
 from mlflow_dspy_plugin.serving.sent_text import SentText
@@ -75,13 +76,14 @@ class Chat:
 
         Raises:
             InputError: If the request does not fit the program.
-            CallError: If the language model fails. What the program raises leaves as it is.
+            CallError: If the language model fails, or the program raises or returns no answer.
         """
         asked = {**request.asked.lm, **self._choices(request.choices)}
         program, settings = overridden(self.program, self._settings, asked)
         with dspy.context(**settings), spending() as spent, _asked_by(request.user), failing_clearly():
             args, kwargs = arguments_of(request.conversation, self._parts, self._fields)
             outputs = call(program, args, kwargs)
+            check_answered(outputs)
             replies = replies_of(outputs, self._parts, request.choices)
             return Answered(replies, _model_of(program), spent, trace_id_of(outputs))
 
@@ -119,6 +121,7 @@ class Chat:
                         if piece := sent.piece_of(each):
                             yield piece
                     elif not isinstance(each, StatusMessage):
+                        check_answered(each)
                         replies = replies_of(each, self._parts)
                         if rest := self._rest(sent, replies):
                             yield rest

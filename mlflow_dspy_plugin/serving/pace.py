@@ -5,7 +5,7 @@ import os
 import dspy
 
 from mlflow_dspy_plugin import names
-from mlflow_dspy_plugin.boundary import never_raises
+from mlflow_dspy_plugin.boundary import never_raises, warn
 from mlflow_dspy_plugin.errors import SettingError
 from mlflow_dspy_plugin.seams.scoring_server import answer_at_a_time, loads_for_server
 
@@ -27,9 +27,23 @@ def pace_server() -> None:
 
     With MLFLOW_DSPY_SERVING_CONCURRENCY=0 it keeps its own pace.
     """
-    requests = _number(names.ENV_SERVING_CONCURRENCY, _REQUESTS)
-    if requests and loads_for_server():
-        answer_at_a_time(requests, _number(names.ENV_SERVING_QUEUE, _WAITING))
+    if not loads_for_server():
+        return
+    requests, waiting = (
+        _of_server(names.ENV_SERVING_CONCURRENCY, _REQUESTS),
+        _of_server(names.ENV_SERVING_QUEUE, _WAITING),
+    )
+    if requests:
+        answer_at_a_time(requests, waiting)
+
+
+def _of_server(variable: str, otherwise: int) -> int:
+    """What a variable says, or its default: one that is ill set is no reason not to serve."""
+    try:
+        return _number(variable, otherwise)
+    except SettingError as error:
+        warn("%s The server goes on with %s.", error.message, otherwise)
+        return otherwise
 
 
 def _number(variable: str, otherwise: int) -> int:

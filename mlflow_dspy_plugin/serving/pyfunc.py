@@ -93,8 +93,8 @@ class PyfuncModel:
 
         Raises:
             InputError: If there is no row, or one does not fit the program.
-            CallError: If the language model fails, or the program raises in one of several rows. What it raises in
-                the only row leaves as it is.
+            CallError: If the language model fails, or the program raises. An MLflow exception of the program's keeps
+                its code.
         """
         if self._chat is not None:
             return self._completion(self._chat, model_input, params)
@@ -123,8 +123,9 @@ class PyfuncModel:
 
         Raises:
             InputError: If there is not one row, or it does not fit the program.
-            CallError: If the language model fails; see `predict`. A chat completion's chunks cannot be taken back: if
-                the program answers other than what was sent, as one that changes the text afterwards does.
+            CallError: If the language model fails, or the program raises; see `predict`. A chat completion's chunks
+                cannot be taken back: if the program answers other than what was sent, as one that changes the text
+                afterwards does.
         """
         if self._chat is not None:
             request = self._chat.read(model_input, params)

@@ -1,13 +1,16 @@
 """One call of a program, streamed: chunks of its text fields as the language model sends them, then its answer."""
 
 import asyncio
-import contextvars
+import contextlib
+import functools
 import queue
-import threading
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
 
+import anyio
 import dspy
 from dspy.streaming import StatusMessage, StreamResponse
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
@@ -15,9 +18,8 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow_dspy_plugin.errors import CallError
 from mlflow_dspy_plugin.seams.programs import streams_with
 from mlflow_dspy_plugin.seams.streams import Listener, listened
+from mlflow_dspy_plugin.serving.calls import Ending, begin_in_thread
 from mlflow_dspy_plugin.serving.field_texts import FieldTexts
-
-_END = object()
 
 
 def stream_of(
@@ -62,12 +64,13 @@ async def _stream(program, settings, args, kwargs) -> AsyncIterator[Any]:
                 told = texts.read(told)
             if isinstance(told, (StreamResponse, StatusMessage)):
                 yield told
+        outputs = streamed.ending.result()
         if streamed.is_broken:
             raise CallError(
                 "The language model's stream broke off in the middle of an answer. Send the request again",
                 TEMPORARILY_UNAVAILABLE,
             )
-        yield streamed.outputs
+        yield outputs
 
 
 def _listeners(program: dspy.Module) -> list[Listener]:
@@ -81,25 +84,65 @@ def _listeners(program: dspy.Module) -> list[Listener]:
 
 
 class _Streamed:
-    """A program as `dspy.streamify` takes one; whatever it returns ends the stream.
+    """A program as `dspy.streamify` takes one; however it ends, that ends the stream.
 
     Attributes:
-        outputs: What the program returned.
+        ending: How it ended.
         is_broken: Whether an answer of a language model has broken off while it was told.
     """
 
     def __init__(self, program: dspy.Module) -> None:
-        self.named_predictors, self.outputs, self.is_broken = program.named_predictors, None, False
-        # Only one that awaits its language model stops asking when nobody listens anymore.
-        self._call = program.acall if hasattr(type(program), "aforward") else dspy.asyncify(program)
+        self.named_predictors, self.ending, self.is_broken = program.named_predictors, None, False
+        self._program = program
 
     async def acall(self, *args: Any, **kwargs: Any) -> dspy.Prediction:
         """Call the program."""
         with listened() as stream:
-            self.outputs = await self._call(*args, **kwargs)
+            self.ending = await self._ending(args, kwargs)
         self.is_broken = stream.is_broken
         # DSPy waits for a prediction, for ever.
-        return self.outputs if isinstance(self.outputs, dspy.Prediction) else dspy.Prediction()
+        outputs = self.ending.outputs
+        return outputs if isinstance(outputs, dspy.Prediction) else dspy.Prediction()
+
+    async def _ending(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ending:
+        # Only one that awaits its language model stops asking when nobody listens anymore.
+        if hasattr(type(self._program), "aforward"):
+            sent = _Sent(dspy.settings.send_stream)
+            with dspy.context(send_stream=sent):
+                ending = await Ending.awaited(self._program.acall(*args, **kwargs))
+            await sent.flush()
+            return ending
+        # `dspy.asyncify` lets eight run, and loses those that wait for their turn in other event loops.
+        call = functools.partial(self._program, *args, **kwargs)
+        return await anyio.to_thread.run_sync(Ending.of, call, abandon_on_cancel=True)
+
+
+class _Sent:
+    """DSPy's stream, for a program that may hold up the event loop it runs in: what it sends meanwhile follows."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._loop = stream, asyncio.get_running_loop()
+        self._late: deque[Any] = deque()
+        self._flushing: asyncio.Task | None = None
+
+    async def send(self, item: Any) -> None:
+        """Send, from whichever loop."""
+        self._late.append(item)
+        if asyncio.get_running_loop() is self._loop:
+            await self.flush()
+        else:
+            # The loop's own thread may be what waits for this.
+            self._loop.call_soon_threadsafe(self._flush_soon)
+
+    async def flush(self) -> None:
+        """Send what is left."""
+        # Whoever has gone away meanwhile has closed it.
+        with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            while self._late:
+                await self._stream.send(self._late.popleft())
+
+    def _flush_soon(self) -> None:
+        self._flushing = self._loop.create_task(self.flush())
 
 
 def _in_a_thread(told: AsyncIterator[Any]) -> Iterator[Any]:
@@ -112,37 +155,43 @@ def _in_a_thread(told: AsyncIterator[Any]) -> Iterator[Any]:
 
     async def forward() -> None:
         begun.put((asyncio.get_running_loop(), asyncio.current_task()))
-        try:
-            async for each in told:
-                received.put(each)
-        except (Exception, asyncio.CancelledError) as error:
-            received.put(_Failure(error))
-        finally:
-            received.put(_END)
+        async for each in told:
+            received.put(each)
 
-    context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(asyncio.run, forward()), daemon=True).start()
-    return _received(received, *begun.get())
+    def run() -> None:
+        received.put(_End(Ending.of(lambda: asyncio.run(forward())).error))
+
+    begin_in_thread(run).add_done_callback(begun.put)
+    first = begun.get()
+    if isinstance(first, Future):
+        # There is no thread to be had.
+        first.result()
+    return _received(received, *first)
 
 
 def _received(received: queue.SimpleQueue, loop: asyncio.AbstractEventLoop, task: asyncio.Task) -> Iterator[Any]:
     """What is put, until its end; whoever goes away before ends the task."""
-    ended = False
+    each = None
     try:
-        while (each := received.get()) is not _END:
-            if isinstance(each, _Failure):
-                raise each.error
+        while not isinstance(each := received.get(), _End):
             yield each
-        ended = True
+        if each.error is not None:
+            raise each.error
     finally:
-        if not ended and not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
+        if not isinstance(each, _End):
+            # The loop may be closed by now.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(task.cancel)
 
 
-class _Failure:
-    """The exception that ended a stream; of a task group with one, that one."""
+class _End:
+    """The end of a stream, told once its event loop is closed: the process may end then.
 
-    def __init__(self, error: BaseException):
+    Attributes:
+        error: What ended it, if something did; of a group with one exception, that one.
+    """
+
+    def __init__(self, error: BaseException | None):
         while len(inner := getattr(error, "exceptions", ())) == 1:
             error = inner[0]
         self.error = error

@@ -8,6 +8,7 @@ import dspy
 import mlflow
 import pytest
 
+from mlflow_dspy_plugin.errors import CallError
 from mlflow_dspy_plugin.serving import calls
 from tests.fakes.scripted import scripted_lm
 from tests.packaging.no_store import store  # noqa: F401
@@ -79,9 +80,46 @@ def test_a_program_with_both_is_called_by_its_forward():
     assert served(Both()).predict({"question": "one"}) == {"answer": "synchronous"}
 
 
-def test_its_error_leaves_as_it_is():
-    with pytest.raises(ZeroDivisionError, match="of the program"):
+def test_its_error_is_told_as_the_program_s():
+    with pytest.raises(CallError, match="The program raised ZeroDivisionError: of the program") as raised:
         served(Fails()).predict({"question": "one"})
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+class Exits(dspy.Module):
+    """Ends the process where it is asked to, as command line code does."""
+
+    async def aforward(self, question: str):
+        if question == "task":
+            await asyncio.gather(asyncio.sleep(10), self.leave())
+        return await self.leave() if question == "exit" else question
+
+    async def leave(self):
+        raise SystemExit("no such option")
+
+
+@pytest.mark.parametrize("way", ["exit", "task"])
+def test_a_program_that_exits_ends_its_own_call_and_no_other(way):
+    model = served(Exits())
+    with ThreadPoolExecutor(1) as thread:
+        with pytest.raises(CallError, match="The program raised SystemExit: no such option"):
+            thread.submit(model.predict, {"question": way}).result(20)
+        assert thread.submit(model.predict, {"question": "one"}).result(20) == "one"
+        with pytest.raises(CallError, match="The program raised"):
+            thread.submit(lambda: list(model.predict_stream({"question": way}))).result(20)
+        assert thread.submit(model.predict, {"question": "two"}).result(20) == "two"
+
+
+class Cancelled(dspy.Module):
+    async def aforward(self, question: str):
+        raise asyncio.CancelledError
+
+
+def test_a_call_that_is_cancelled_from_within_is_an_error():
+    model = served(Cancelled())
+    for fails in (lambda: model.predict({"question": "x"}), lambda: list(model.predict_stream({"question": "x"}))):
+        with pytest.raises(CallError, match="The program raised CancelledError"):
+            fails()
 
 
 def test_many_calls_leave_one_thread():

@@ -200,7 +200,9 @@ def failing_at(question):
 
 def test_one_row_can_be_answered_by_its_error_too():
     model = served(Says(fails=["x"]))
-    assert model.predict({"question": "x"}, params={"on_error": "row"}) == {"error": "ValueError: no such bear"}
+    assert model.predict({"question": "x"}, params={"on_error": "row"}) == {
+        "error": "The program raised ValueError: no such bear"
+    }
     assert model.predict({"question": "y"}, params={"on_error": "row"}) == {"output": "y", "error": None}
 
 

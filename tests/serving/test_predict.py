@@ -15,7 +15,7 @@ import pydantic
 import pytest
 from mlflow.pyfunc.scoring_server import CONTENT_TYPE_JSON, invocations
 
-from mlflow_dspy_plugin.errors import InputError
+from mlflow_dspy_plugin.errors import CallError, InputError
 from tests.fakes.scripted import scripted_lm
 from tests.packaging.no_store import store  # noqa: F401
 
@@ -249,10 +249,11 @@ def test_the_raw_model_is_the_program_and_the_configuration_is_handed_on():
     assert mlflow.pyfunc.load_model("model", model_config={"k": 4})._model_impl.model_config == {"k": 4}
 
 
-def test_an_error_of_the_program_leaves_as_it_is():
+def test_an_error_of_the_program_is_told_as_its_own():
     class Fails(dspy.Module):
         def forward(self, question: str):
             raise ZeroDivisionError("of the program")
 
-    with pytest.raises(ZeroDivisionError, match="of the program"):
+    with pytest.raises(CallError, match="The program raised ZeroDivisionError: of the program") as raised:
         served(Fails()).predict({"question": "x"})
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)

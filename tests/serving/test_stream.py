@@ -1,12 +1,15 @@
 """`predict_stream` over a socket: chunks as the language model sends them, and the whole answer at the end."""
 
+import asyncio
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import dspy
 import mlflow
 import pytest
 
+from mlflow_dspy_plugin.errors import CallError
 from tests.fakes.openai_server import OpenAIServer
 from tests.fakes.script import chat_text
 from tests.packaging.no_store import store  # noqa: F401
@@ -92,10 +95,11 @@ class Fails(dspy.Module):
         raise ZeroDivisionError("of the program")
 
 
-def test_an_error_of_the_program_leaves_the_stream_as_it_is(saved):
+def test_an_error_of_the_program_leaves_the_stream_as_the_program_s(saved):
     model = saved(Fails())
-    with pytest.raises(ZeroDivisionError, match="of the program"):
+    with pytest.raises(CallError, match="The program raised ZeroDivisionError: of the program") as raised:
         list(model.predict_stream({"question": "What?"}))
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 
 class TwoPredictors(dspy.Module):
@@ -186,3 +190,45 @@ def test_an_adapter_that_dspy_cannot_stream_gives_the_prediction_alone(saved, se
     dspy.configure(adapter=dspy.TwoStepAdapter(dspy.LM("openai/bears", api_base=server.base_url, cache=False)))
     [last] = saved(dspy.Predict("question -> reasoning, answer")).predict_stream({"question": "What?"})
     assert set(last["prediction"]) == {"reasoning", "answer"}
+
+
+class Blocks(dspy.Module):
+    """Holds up its event loop while its language model answers."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+
+    async def aforward(self, question: str):
+        self.ask(question=question)
+        return await self.ask.acall(question=question)
+
+
+def test_a_program_that_blocks_its_event_loop_is_streamed_in_full(saved, server):
+    *chunks, last = saved(Blocks()).predict_stream({"question": "What?"})
+    assert last["prediction"]["answer"] == ANSWER["answer"]
+    assert "".join(chunk["chunk"] for chunk in chunks).count("end") == 2
+    assert server.request_count == 2
+
+
+def test_more_streams_than_dspy_has_workers_all_end(saved, server):
+    server.latency = 0.05
+    model = saved(TwoPredictors())
+    server.models["bears"] = lambda messages, body: chat_text({"query": "bears", "answer": "black"})
+    with ThreadPoolExecutor(24) as pool:
+        streams = [pool.submit(lambda: [*model.predict_stream({"question": "What?"})][-1]) for _ in range(24)]
+        assert {stream.result(30)["prediction"]["answer"] for stream in streams} == {"black"}
+
+
+class Tells(dspy.Module):
+    loops = []
+
+    async def aforward(self, question: str):
+        self.loops.append(asyncio.get_running_loop())
+        return question
+
+
+def test_the_event_loop_of_a_stream_is_closed_once_its_end_is_told(saved):
+    """The process may end then, and a thread that still closes one would say so."""
+    list(saved(Tells()).predict_stream({"question": "What?"}))
+    assert Tells.loops.pop().is_closed()
