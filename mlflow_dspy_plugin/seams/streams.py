@@ -59,7 +59,8 @@ class Listened:
 
     @property
     def is_broken(self) -> bool:
-        return _OPEN and bool(self._begun - self._ended)
+        # A language model of the user's may never say why its answers end.
+        return _OPEN and bool(self._ended) and bool(self._begun - self._ended)
 
 
 @contextlib.contextmanager
