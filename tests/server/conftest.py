@@ -13,7 +13,7 @@ ANSWER = "the black bear of the north"
 
 def bears(messages, body):
     """Answers every question alike."""
-    return Reply(chat_text({"reasoning": "There is a show.", "answer": ANSWER}), usage=Usage(10, 5))
+    return Reply(chat_text({"answer": ANSWER}), usage=Usage(10, 5))
 
 
 @pytest.fixture

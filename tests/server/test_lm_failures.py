@@ -99,4 +99,4 @@ def test_rows_may_have_their_own_failures(qa, lm):
     assert whole.status_code == 429
     assert whole.json()["message"].startswith("Row 1 of 2")
     assert [row["answer"] for row in by_row] == ["a", None]
-    assert by_row[1]["error"].startswith("Row 1 of 2: The language model's provider")
+    assert by_row[1]["error"].startswith("Row 1 of 2 (index 1): The language model's provider")

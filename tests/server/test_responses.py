@@ -94,6 +94,13 @@ def test_a_body_that_means_nothing_is_refused_in_openai_s_form(body, server):
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
+def test_another_language_model_answers_if_it_is_allowed(save, lm):
+    lm.models["pandas"] = lambda messages, body: chat_text({"answer": "the panda"})
+    with running(save(dspy.Predict("question -> answer"), allowed_models=["openai/pandas"])) as server:
+        told = server.ask({**ASK, "model": "openai/pandas"}, PATH).json()
+    assert (told["model"], told["output"][0]["content"][0]["text"]) == ("openai/pandas", "the panda")
+
+
 def test_an_unknown_model_is_not_found(server):
     response = server.ask({**ASK, "model": "tigers"}, PATH)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
