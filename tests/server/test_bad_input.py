@@ -5,6 +5,7 @@ import json
 import dspy
 import pytest
 
+from mlflow_dspy_plugin.seams.invocations import FORMATS
 from tests.server import programs
 from tests.server.running import running
 
@@ -61,9 +62,8 @@ ROWS = {
 
 
 @pytest.fixture
-def server(qa):
-    with running(qa) as server:
-        yield server
+def server(shared):
+    return shared[1]
 
 
 def post(server, path: str, body: bytes, content_type: str | None = JSON):
@@ -81,16 +81,20 @@ def check(response, status: int) -> None:
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_a_body_that_cannot_be_read_is_a_bad_request(kind, server, lm):
+def test_a_body_that_cannot_be_read_is_a_bad_request(kind, shared):
+    lm, server = shared
+    lm.requests.clear()
     for path in PATHS:
         check(post(server, path, BODIES[kind]), 400)
-    assert lm.request_count == 0
+    assert not lm.requests
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_an_input_that_does_not_fit_the_model_is_a_bad_request(kind, server, lm):
+def test_an_input_that_does_not_fit_the_model_is_a_bad_request(kind, shared):
+    lm, server = shared
+    lm.requests.clear()
     check(server.ask(ROWS[kind]), 400)
-    assert lm.request_count == 0
+    assert not lm.requests
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,7 @@ def test_a_body_of_another_type_is_not_read(content_type, server):
 def test_tables_are_read_by_invocations_alone(server):
     for path in PATHS[1:]:
         check(post(server, path, b"question\nx\n", "text/csv"), 415)
-    for content_type in ("text/csv", "application/vnd.apache.parquet"):
+    for content_type in FORMATS[0], *FORMATS[2:]:
         for body in (b"", b"\xff\xfe", b'a\n"'):
             check(post(server, "/invocations", body, content_type), 400)
 
@@ -132,9 +136,11 @@ def test_a_path_or_method_that_is_not_there_is_told_in_the_protocol_s_form(metho
     assert ("error" in response.json()) == path.startswith("/v1/")
 
 
-def test_half_a_letter_is_refused_before_the_language_model_is_asked(server, lm):
+def test_half_a_letter_is_refused_before_the_language_model_is_asked(shared):
+    lm, server = shared
+    lm.requests.clear()
     check(post(server, "/v1/chat/completions", CHAT % b"\\ud83d"), 400)
-    assert lm.request_count == 0
+    assert not lm.requests
 
 
 def test_an_input_that_python_reads_as_no_number_is_answered_or_refused(save):

@@ -89,6 +89,7 @@ _INPUT: dict[str, Any] = {
         for key in ("dataframe_split", "dataframe_records", "instances", "inputs", "messages", "input")
     ],
 }
+_TABLE = {"type": "string", "format": "binary", "description": "A table with the inputs as columns."}
 _ANSWER: dict[str, Any] = {
     "description": "The predictions; of a model of an OpenAI task its answer by itself.",
     "type": "object",
@@ -97,11 +98,8 @@ _ANSWER: dict[str, Any] = {
 _DESCRIBED = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {"schema": _INPUT},
-            "text/csv": {"schema": {"type": "string"}},
-            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
-        },
+        # MLflow 3.4 reads no parquet.
+        "content": {each: {"schema": _INPUT if each == JSON else _TABLE} for each in FORMATS},
     },
     "responses": openapi.answered(_ANSWER, "MlflowError", streams=True),
 }
