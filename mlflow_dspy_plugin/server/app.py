@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-import mlflow_dspy_plugin
+from mlflow_dspy_plugin.names import DISTRIBUTION
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.server import openapi, settings
 from mlflow_dspy_plugin.server.endpoints import chat, health, invocations, models, responses
@@ -60,7 +61,7 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
         await under_way.ended(told.drain)
         await asyncio.to_thread(flush_traces)
 
-    app = FastAPI(title=_TITLE, version=mlflow_dspy_plugin.__version__, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(title=_TITLE, version=version(DISTRIBUTION), lifespan=lifespan, redirect_slashes=False)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
     app.openapi = lambda: _document(app)
     app.add_exception_handler(HTTPException, _refused)
