@@ -86,9 +86,9 @@ class DspyDeploymentClient(BaseDeploymentClient):
         Raises:
             DeploymentError: With what the server says, if it does not answer or answers with an error.
         """
-        from mlflow_dspy_plugin.server.bodies import body_of
+        from mlflow_dspy_plugin.server.payloads import payload_of
 
-        answer = self._server.post(_invocations(deployment_name or endpoint), body_of(inputs))
+        answer = self._server.post(_invocations(deployment_name or endpoint), payload_of(inputs))
         return PredictionsResponse(answer if isinstance(answer, dict) else {"predictions": answer})
 
     def predict_stream(
@@ -99,9 +99,9 @@ class DspyDeploymentClient(BaseDeploymentClient):
         Yields:
             What `mlflow.pyfunc`'s `predict_stream` yields. Whoever stops early ends the call of the language model.
         """
-        from mlflow_dspy_plugin.server.bodies import body_of
+        from mlflow_dspy_plugin.server.payloads import payload_of
 
-        body = {**body_of(inputs), "stream": True}
+        body = {**payload_of(inputs), "stream": True}
         return self._server.stream(_invocations(deployment_name or endpoint), body)
 
     def list_deployments(self, endpoint: str | None = None) -> list[dict[str, Any]]:

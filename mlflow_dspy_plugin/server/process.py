@@ -1,7 +1,6 @@
-"""The process of a server: who may reach it, how it begins, and how it ends without leaving anybody unanswered."""
+"""The process of a server: how it begins, and how it ends without leaving anybody unanswered."""
 
 import contextlib
-import ipaddress
 import math
 import signal
 import socket
@@ -13,6 +12,8 @@ import uvicorn
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import DeploymentError, SettingError
 from mlflow_dspy_plugin.server.app import create_app
+from mlflow_dspy_plugin.server.connections import Connection
+from mlflow_dspy_plugin.server.reach import check_reach
 from mlflow_dspy_plugin.server.settings import ServerSettings
 
 # Longer than what stands between clients and a server (60 seconds in most) keeps a connection: one that the server
@@ -37,26 +38,12 @@ def serve(settings: ServerSettings) -> None:
         raise DeploymentError("The server could not begin. What it has logged says why.")
 
 
-def check_reach(settings: ServerSettings) -> None:
-    """Refuse an address that other machines can reach, where no key is asked for.
-
-    Raises:
-        SettingError: Unless the settings say that this is meant.
-    """
-    if settings.asks_for_keys or settings.open_to_all or _is_loopback(settings.host):
-        return
-    raise SettingError(
-        f"At the address {settings.host!r} other machines reach the server, and it asks for no key. Set "
-        f"{names.ENV_API_KEYS} (or {names.ENV_API_KEYS_FILE}), listen at 127.0.0.1, or say that everybody may call: "
-        f"-C open_to_all=true, or {names.ENV_SERVER}OPEN_TO_ALL=true."
-    )
-
-
 def _config_of(settings: ServerSettings) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=Connection,
         ws="none",
         # The gate writes one of its own.
         access_log=False,
@@ -65,15 +52,6 @@ def _config_of(settings: ServerSettings) -> uvicorn.Config:
         timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=math.ceil(settings.drain),
     )
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address, or all that a name stands for."""
-    try:
-        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
 
 
 def _check_free(host: str, port: int) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 WHOLE = {"inputs", "instances", "dataframe_split", "dataframe_records", "messages", "input"}
 
 
-def body_of(inputs: Any) -> dict[str, Any]:
+def payload_of(inputs: Any) -> dict[str, Any]:
     """The body of a request.
 
     Args:
