@@ -14,7 +14,6 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, NOT_IMPLEMENTE
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import DeploymentError
 
-_DEFAULT_URL = "http://127.0.0.1:5001"
 _FLAVORS = (None, names.FLAVOR, "python_function")
 
 
@@ -62,10 +61,10 @@ class DspyDeploymentClient(BaseDeploymentClient):
     """
 
     def __init__(self, target_uri: str) -> None:
-        from mlflow_dspy_plugin.server.client import ServerClient
+        from mlflow_dspy_plugin.server.client import DEFAULT_URL, ServerClient
 
         super().__init__(target_uri)
-        url = target_uri.partition(":")[2] or _DEFAULT_URL
+        url = target_uri.partition(":")[2] or DEFAULT_URL
         self._server = ServerClient(url, os.environ.get(names.ENV_API_KEY, "").strip() or None)
 
     def predict(

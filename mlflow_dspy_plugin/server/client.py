@@ -20,6 +20,7 @@ from mlflow.utils.proto_json_utils import NumpyEncoder
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import DeploymentError
 
+DEFAULT_URL = "http://127.0.0.1:5001"
 CONNECT_SECONDS = 10
 # Whoever is told to come back does so this often, and waits no longer than this for each.
 _TRIES, _LONGEST_WAIT = 4, 30

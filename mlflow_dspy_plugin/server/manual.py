@@ -3,6 +3,7 @@
 import dataclasses
 
 from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.server.client import DEFAULT_URL
 from mlflow_dspy_plugin.server.settings import KINDS, ServerSettings
 
 _MANUAL = """\
@@ -66,7 +67,7 @@ def manual() -> str:
     }
     settings = [f"    {name:12} {MEANINGS[name]} ({_shown(defaults[name])})" for name in KINDS]
     return _MANUAL.format(
-        url=names.DEFAULT_SERVER_URL,
+        url=DEFAULT_URL,
         keys=names.ENV_API_KEYS,
         file=names.ENV_API_KEYS_FILE,
         key=names.ENV_API_KEY,
@@ -79,4 +80,4 @@ def _shown(default: object) -> str:
     """A default, as it would be given."""
     if default == "":
         return "none"
-    return str(default).lower() if isinstance(default, bool) else f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{default:g}" if isinstance(default, float) else str(default).lower()

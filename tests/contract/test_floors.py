@@ -17,7 +17,7 @@ FLOORS = {
     "__init__": {"errors", "names"},
     "discovery": {"__init__", "names"},
     "seams": {"boundary", "errors", "names"},
-    "entry_points": {"__init__", "discovery", "names"},
+    "entry_points": {"__init__", "discovery", "errors", "names", "server"},
     "programs": GROUND,
     "needs": GROUND | {"scrubbing"},
     "scrubbing": GROUND,
@@ -31,6 +31,7 @@ FLOORS = {
     "tracking": GROUND | {"programs", "delivery", "recording", "usage", "metering", "packaging", "tracing"},
     "serving": GROUND | {"packaging", "programs", "tracing", "usage", "metering"},
     "switch": GROUND | {"delivery", "recording", "metering", "tracing", "tracking"},
+    "server": GROUND | {"packaging", "programs", "tracing", "usage", "metering", "serving", "switch"},
     "quickstart": GROUND,
     "cli": {"__init__", "errors", "progress", "quickstart"},
 }
