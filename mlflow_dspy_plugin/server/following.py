@@ -8,8 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import mlflow
 
@@ -76,6 +75,7 @@ class Follower:
         followed: The model.
         serving: Tells the version that is served.
         take_over: Loads a version, tries it and has it served; what it raises, it was refused for.
+        note: Is told what a version was refused for, and None once the alias is at one that is served.
         every: Seconds between two looks.
         clock: Tells the time.
 
@@ -90,11 +90,12 @@ class Follower:
         followed: Followed,
         serving: Callable[[], str | None],
         take_over: Callable[[str], None],
+        note: Callable[[str, BaseException | None], None],
         every: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.followed, self._serving, self._take_over = followed, serving, take_over
-        self._every, self._clock = every, clock
+        self._note, self._every, self._clock = note, every, clock
         self.refused: Refused | None = None
         self.refusals = 0
         self.unseen: str | None = None
@@ -108,7 +109,7 @@ class Follower:
             self.unseen = None
             warn("The registry tells again where %s is.", self._what)
         if version == self._serving():
-            self.refused = None
+            self._rest(version)
         elif self._is_due(version):
             attempt(lambda: self._bring(version), lambda error: self._refuse(version, error))
 
@@ -123,8 +124,13 @@ class Follower:
     def _bring(self, version: str) -> None:
         before = self._serving()
         self._take_over(version)
-        self.refused = None
+        self._rest(version)
         warn("%s is served in version %s now, and was in %s.", self._what, version, before)
+
+    def _rest(self, version: str) -> None:
+        if self.refused is not None:
+            self.refused = None
+            self._note(version, None)
 
     def _refuse(self, version: str, error: BaseException) -> None:
         again = self.refused is not None and self.refused.version == version
@@ -133,6 +139,7 @@ class Follower:
         # What is doubled for ever would be no number some day.
         wait = min(self._every * 2 ** min(tries, 16), _RAREST)
         self.refused = Refused(version, _reason(error), tries, self._clock() + wait)
+        self._note(version, error)
         if not again:
             warn(
                 "%s has moved to version %s, which cannot be served: %s. Version %s goes on; the other is tried again.",

@@ -6,6 +6,7 @@ import mlflow
 import pytest
 
 from mlflow_dspy_plugin.server.following import Followed, Follower, Following, followed_among
+from tests.conftest import store  # noqa: F401, the registry is in it
 
 QA = Followed("qa", "qa", "prod")
 EVERY = 10.0
@@ -29,7 +30,11 @@ class Server:
     def __init__(self) -> None:
         self.version, self.now, self.failing = "1", 0.0, set()
         self.tried: list[str] = []
-        self.follower = Follower(QA, lambda: self.version, self.take_over, EVERY, lambda: self.now)
+        self.noted: list[tuple[str, type]] = []
+        self.follower = Follower(QA, lambda: self.version, self.take_over, self.note, EVERY, lambda: self.now)
+
+    def note(self, version: str, error: BaseException | None) -> None:
+        self.noted.append((version, type(error)))
 
     def take_over(self, version: str) -> None:
         self.tried.append(version)
@@ -122,6 +127,7 @@ def test_one_that_fails_no_more_takes_over(server, client):
     server.failing, server.now = set(), 2 * EVERY
     server.follower.look()
     assert server.version == "2" and server.follower.refused is None
+    assert server.noted == [("2", RuntimeError), ("2", type(None))]
 
 
 def test_another_version_is_tried_at_once_and_told_of(server, client, caplog):
@@ -138,6 +144,7 @@ def test_an_alias_that_goes_back_from_a_failing_version_is_at_rest(server, clien
         client.set_registered_model_alias("qa", "prod", version)
         server.follower.look()
     assert server.follower.refused is None and server.tried == ["2"]
+    assert server.noted == [("2", RuntimeError), ("1", type(None))]
 
 
 def test_what_raises_more_than_an_exception_is_refused_too(server, client):
@@ -145,7 +152,7 @@ def test_what_raises_more_than_an_exception_is_refused_too(server, client):
         raise SystemExit(3)
 
     client.set_registered_model_alias("qa", "prod", "2")
-    follower = Follower(QA, lambda: "1", exits, EVERY)
+    follower = Follower(QA, lambda: "1", exits, lambda *_: None, EVERY)
     follower.look()
     assert follower.refused.reason == "SystemExit: 3"
 
@@ -189,7 +196,7 @@ def test_nobody_looks_where_no_time_is_given_or_nobody_follows(server, every):
 
 def test_a_thread_of_its_own_looks_until_it_is_stopped(server, client):
     came = threading.Event()
-    follower = Follower(QA, lambda: "1", lambda version: came.set(), 0.01)
+    follower = Follower(QA, lambda: "1", lambda version: came.set(), lambda *_: None, 0.01)
     client.set_registered_model_alias("qa", "prod", "2")
     following = Following([follower], 0.01)
     following.start()
