@@ -210,7 +210,9 @@ def test_it_does_not_listen_for_other_machines_without_keys(model, variables, tm
 
 
 @pytest.mark.parametrize(
-    ("config", "keys"), [({}, {"MLFLOW_DSPY_API_KEYS": CLIENT_KEY}), ({"open_to_all": "true"}, {})], ids=["keys", "told to"]
+    ("config", "keys"),
+    [({}, {"MLFLOW_DSPY_API_KEYS": CLIENT_KEY}), ({"open_to_all": "true"}, {})],
+    ids=["keys", "told to"],
 )
 def test_it_listens_for_other_machines_with_keys_or_when_it_is_told_to(model, variables, tmp_path, config, keys):
     with deployed(model, tmp_path, {**variables, **keys}, host="0.0.0.0", **config) as server:
@@ -259,9 +261,7 @@ def image(container, variables, model, tmp_path) -> tuple[list[str], list[str], 
     port = str(free_port())
     set_there = next(line for line in DOCKERFILE.splitlines() if line.startswith("ENV ")).removeprefix("ENV ")
     told = dict(part.split("=", 1) for part in shlex.split(set_there.replace("8080", port)))
-    command, health = (
-        [part.replace("8080", port) for part in in_json_form(name)] for name in ("CMD", "HEALTHCHECK")
-    )
+    command, health = ([part.replace("8080", port) for part in in_json_form(name)] for name in ("CMD", "HEALTHCHECK"))
     path = f"{container}{os.pathsep}{variables['PATH']}"
     environment = {**variables, **told, "PATH": path, "MODEL_URI": model}
     return [container / command[0], *command[1:]], [container / health[0], *health[1:]], environment
