@@ -56,7 +56,11 @@ def test_functions_are_called(save, lm):
     with running(save(dspy.Predict(chatty.Caller))) as server:
         [whole] = server.ask({**ASK, "tools": [LOOK]}, PATH).json()["output"]
         [item] = [event["item"] for event in streamed(server, tools=[LOOK]) if "item" in event]
-    assert (whole["type"], whole["name"], json.loads(whole["arguments"])) == ("function_call", "look", {"at": "the zoo"})
+    assert (whole["type"], whole["name"], json.loads(whole["arguments"])) == (
+        "function_call",
+        "look",
+        {"at": "the zoo"},
+    )
     assert (item["name"], item["arguments"]) == (whole["name"], whole["arguments"])
 
 
