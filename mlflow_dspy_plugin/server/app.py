@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio.to_thread
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -65,7 +66,8 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
         yield
         following.stop()
         await under_way.ended(told.drain)
-        await asyncio.to_thread(flush_traces)
+        # Not in the pool, whose threads programs may hang in.
+        await anyio.to_thread.run_sync(flush_traces)
 
     app = FastAPI(title=_TITLE, version=mlflow_dspy_plugin.__version__, lifespan=lifespan, redirect_slashes=False)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
