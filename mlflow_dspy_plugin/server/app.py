@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
+import anyio.to_thread
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,8 +21,10 @@ from mlflow_dspy_plugin.server.gate import Gate
 from mlflow_dspy_plugin.server.keys import Keys
 from mlflow_dspy_plugin.server.models import Models, load_model
 from mlflow_dspy_plugin.server.observing import Observer
+from mlflow_dspy_plugin.server.reach import check_reach
 from mlflow_dspy_plugin.server.settings import ServerSettings
 from mlflow_dspy_plugin.server.state import ServerState
+from mlflow_dspy_plugin.server.taking_over import following_of
 from mlflow_dspy_plugin.server.under_way import UnderWay
 from mlflow_dspy_plugin.serving.admission import Admission
 from mlflow_dspy_plugin.switch import autolog
@@ -42,7 +45,9 @@ def from_environment() -> FastAPI:
     Raises:
         SettingError: If the environment says what means nothing.
     """
-    return create_app(settings.from_environment())
+    told = settings.from_environment()
+    check_reach(told)
+    return create_app(told)
 
 
 def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> FastAPI:
@@ -57,9 +62,13 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.server = await _begun(told)
+        following = following_of(told, app.state.server.models, asyncio.get_running_loop())
+        following.start()
         yield
+        following.stop()
         await under_way.ended(told.drain)
-        await asyncio.to_thread(flush_traces)
+        # Not in the pool, whose threads programs may hang in.
+        await anyio.to_thread.run_sync(flush_traces)
 
     app = FastAPI(title=_TITLE, version=version(DISTRIBUTION), lifespan=lifespan, redirect_slashes=False)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
