@@ -57,6 +57,11 @@ def test_the_serving_benchmark_measures_all_contenders(tmp_path, environment):
         assert measured["rate"] > 0 and measured["cpu"] > 0
         assert 0 < measured["lm"] <= int(clients)
     assert figures["batch"]["ratio"] > 0
+    assert set(figures["stream"]) == {"mlflow", "plugin", "bare"}
+    for name, measured in figures["stream"].items():
+        # Two streams of two fields of ten words.
+        assert len(measured["first"]) == 2 and len(measured["later"]) == 38, name
+        assert min(measured["first"] + measured["later"]) > 0
 
 
 @pytest.fixture(scope="module")
