@@ -31,6 +31,7 @@ FLOORS = {
     "tracking": GROUND | {"programs", "delivery", "recording", "usage", "metering", "packaging", "tracing"},
     "serving": GROUND | {"packaging", "programs", "tracing", "usage", "metering"},
     "switch": GROUND | {"delivery", "recording", "metering", "tracing", "tracking"},
+    "server": GROUND | {"packaging", "programs", "tracing", "usage", "metering", "serving", "switch"},
     "quickstart": GROUND,
     "cli": {"__init__", "errors", "progress", "quickstart"},
 }
