@@ -12,6 +12,7 @@ from mlflow.types.responses import (
     RESPONSES_AGENT_INPUT_SCHEMA,
     RESPONSES_AGENT_OUTPUT_SCHEMA,
     ResponsesAgentRequest,
+    ResponsesAgentResponse,
 )
 from mlflow.types.schema import AnyType, Array, ColSpec, Schema
 
@@ -62,6 +63,11 @@ def serve_agent(agent: ResponsesAgent) -> Any:
 
 class _Served(_ResponsesAgentPyfuncWrapper):
     """Says what is wrong with a request; MLflow lets an error of pydantic's through, which its server cannot tell."""
+
+    async def apredict(self, model_input: Any, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """As `predict`, without holding up the event loop that runs."""
+        response = await self.responses_agent.apredict(self._convert_input(model_input))
+        return self._response_to_dict(response, ResponsesAgentResponse)
 
     def _convert_input(self, model_input: Any) -> ResponsesAgentRequest:
         if isinstance(model_input, pd.DataFrame):

@@ -1,4 +1,4 @@
-"""How many requests MLflow's scoring server answers at a time.
+"""How MLflow's scoring server answers requests to its model.
 
 It hands each to the default executor of its event loop, which has as many threads as the machine has cores, and four
 more: far fewer than a language model can take, since a thread only waits for it.
@@ -8,18 +8,19 @@ import asyncio
 import contextlib
 import inspect
 import sys
-import threading
-from collections.abc import AsyncIterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from mlflow_dspy_plugin.seams.patch import patch
 
 # The module that loads the model and then makes the app, while it is imported.
 _APP = "mlflow.pyfunc.scoring_server.app"
+# Body and type -> the JSON of the answer.
+Answer = Callable[[bytes, str], Awaitable[str]]
 
 
 def loads_for_server() -> bool:
@@ -28,14 +29,14 @@ def loads_for_server() -> bool:
     return module is not None and not hasattr(module, "app")
 
 
-def answer_at_a_time(requests: int, waiting: int) -> None:
-    """Have the scoring server that is loading its model answer this many requests at a time.
+def answer_by(answer: Answer, threads: int) -> None:
+    """Have the scoring server that is loading its model answer `/invocations` by a coroutine, and not in its threads.
 
-    A release of FastAPI that cannot be told what to do at its start keeps its pace.
+    A release of FastAPI that cannot be told what to do at its start keeps its way.
 
     Args:
-        requests: How many.
-        waiting: How many more may wait; whoever comes then is told to come back (503).
+        answer: Answers a request; raises `MlflowException`.
+        threads: How many the default executor of its event loop has.
     """
     import fastapi
 
@@ -43,15 +44,18 @@ def answer_at_a_time(requests: int, waiting: int) -> None:
         return
 
     @contextlib.asynccontextmanager
-    async def with_pool(app: Any) -> AsyncIterator[None]:
+    async def ahead(app: Any) -> AsyncIterator[None]:
         # The loop ends it, as it would have ended its own.
-        asyncio.get_running_loop().set_default_executor(BoundedPool(requests, waiting))
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="mlflow-dspy-requests")
+        asyncio.get_running_loop().set_default_executor(pool)
+        # What the app is called through, once it has begun.
+        app.middleware_stack = _Ahead(app.middleware_stack, answer)
         yield
 
     def make(original):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             undo()
-            original(self, *args, **{"lifespan": with_pool, **kwargs})
+            original(self, *args, **{"lifespan": ahead, **kwargs})
 
         return __init__
 
@@ -59,24 +63,33 @@ def answer_at_a_time(requests: int, waiting: int) -> None:
     undo = patch(fastapi.FastAPI, "__init__", make)
 
 
-class BoundedPool(ThreadPoolExecutor):
-    """A pool of threads that refuses work once too much of it waits."""
+class _Ahead:
+    """Answers requests to the model, and leaves all else to MLflow's app."""
 
-    def __init__(self, threads: int, waiting: int) -> None:
-        super().__init__(threads, thread_name_prefix="mlflow-dspy-requests")
-        self._room = threading.Semaphore(threads + waiting)
+    def __init__(self, app: Any, answer: Answer) -> None:
+        self._app, self._answer = app, answer
+        self._timeout = MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.get()
 
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
-        """Run a function in one of the threads.
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", "/invocations"):
+            await self._app(scope, receive, send)
+            return
+        from starlette.requests import ClientDisconnect, Request
 
-        Raises:
-            MlflowException: If too many wait.
-        """
-        if not self._room.acquire(blocking=False):
-            raise MlflowException(
-                "The model server has as many requests as it can take. Send this one again later.",
-                error_code=TEMPORARILY_UNAVAILABLE,
-            )
-        future = super().submit(fn, *args, **kwargs)
-        future.add_done_callback(lambda _: self._room.release())
-        return future
+        with contextlib.suppress(ClientDisconnect):
+            response = await self._response(Request(scope, receive))
+            await response(scope, receive, send)
+
+    async def _response(self, request: Any) -> Any:
+        from starlette.responses import Response
+
+        try:
+            text, status = await asyncio.wait_for(self._told(request), self._timeout), 200
+        except MlflowException as error:
+            text, status = error.serialize_as_json(), error.get_http_status_code()
+        except asyncio.TimeoutError:
+            text, status = "Request processing time exceeded limit", 504
+        return Response(text, status, media_type="application/json")
+
+    async def _told(self, request: Any) -> str:
+        return await self._answer(await request.body(), request.headers.get("content-type", ""))

@@ -11,7 +11,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError
 from mlflow_dspy_plugin.programs.fields import Fields
 from mlflow_dspy_plugin.seams.spark import in_spark_task
-from mlflow_dspy_plugin.serving.calls import call
+from mlflow_dspy_plugin.serving.calls import Ending, acall, call
 from mlflow_dspy_plugin.serving.failures import failing_clearly
 from mlflow_dspy_plugin.serving.inputs import Rows, arguments_of
 from mlflow_dspy_plugin.serving.nothing import check_read
@@ -42,11 +42,27 @@ class Answers:
         Raises:
             MlflowException: Why there is none, unless the request asks for that in the row's place.
         """
+        return self._of(place, Ending.of(lambda: call(self.program, *self._arguments(place))))
+
+    async def aof(self, place: int, in_loop: bool) -> Any:
+        """The answer of a row, without holding up the event loop that runs; else as `of`.
+
+        Args:
+            place: The row's.
+            in_loop: Whether the program may run in that loop.
+        """
+        read = Ending.of(lambda: self._arguments(place))
+        ending = read if read.error else await acall(self.program, *read.outputs, in_loop)
+        return self._of(place, ending)
+
+    def _arguments(self, place: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return arguments_of(self.rows.at(place), self.fields)
+
+    def _of(self, place: int, ending: Ending) -> Any:
         row = self._label(place)
         try:
             with failing_clearly(row):
-                args, kwargs = arguments_of(self.rows.at(place), self.fields)
-                outputs = call(self.program, args, kwargs)
+                outputs = ending.result()
             answer = self._plain(outputs, row)
         except MlflowException as failure:
             if self.asked.on_error != ROW:

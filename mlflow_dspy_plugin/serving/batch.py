@@ -1,8 +1,9 @@
-"""Rows side by side, in threads of a bounded number; their answers keep their order."""
+"""Rows side by side, in threads or tasks of a bounded number; their answers keep their order."""
 
+import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -31,10 +32,23 @@ def answer_all(count: int, answer: Callable[[int], Any], at_a_time: int) -> list
             wait(workers, return_when=FIRST_EXCEPTION)
         finally:
             batch.stopped.set()
-    failures = [error for worker in workers if (error := worker.exception()) is not None]
-    if failures:
-        raise min(failures, key=lambda error: batch.places[id(error)])
-    return batch.answers
+    return batch.answered([error for worker in workers if (error := worker.exception()) is not None])
+
+
+async def aanswer_all(count: int, answer: Callable[[int], Awaitable[Any]], at_a_time: int) -> list[Any]:
+    """Answer rows in the event loop that runs; else as `answer_all` does. Cancelling this cancels them."""
+    if count == 1:
+        return [await answer(0)]
+    batch = _Batch(count, answer)
+    workers = {asyncio.ensure_future(batch.awork()) for _ in range(min(at_a_time, count))}
+    try:
+        await asyncio.wait(workers, return_when=FIRST_EXCEPTION)
+        batch.stopped.set()
+        await asyncio.wait(workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+    return batch.answered([error for worker in workers if (error := worker.exception()) is not None])
 
 
 class _Batch:
@@ -63,3 +77,24 @@ class _Batch:
             except BaseException as error:
                 self.places[id(error)] = place
                 raise
+
+    async def awork(self) -> None:
+        """Answer rows until there are no more, awaiting each."""
+        for place in self._rows:
+            if self.stopped.is_set():
+                return
+            try:
+                self.answers[place] = await self._answer(place)
+            except BaseException as error:
+                self.places[id(error)] = place
+                raise
+
+    def answered(self, failures: list[BaseException]) -> list[Any]:
+        """The answers of all rows.
+
+        Raises:
+            BaseException: What the first of the rows that failed has raised.
+        """
+        if failures:
+            raise min(failures, key=lambda error: self.places[id(error)])
+        return self.answers

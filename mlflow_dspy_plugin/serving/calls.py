@@ -29,6 +29,36 @@ def call(program: dspy.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     return wait_for(program.acall(*args, **kwargs))
 
 
+async def acall(program: dspy.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], awaited: bool) -> "Ending":
+    """Call a program without holding up the event loop that runs.
+
+    Args:
+        program: The program.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        awaited: Whether it may run in this loop; else it runs in a thread of the loop's default executor.
+
+    Raises:
+        asyncio.CancelledError: If this is cancelled, once the program has been. A thread cannot be.
+    """
+    if awaited:
+        return await _apart(program.acall(*args, **kwargs))
+    run = functools.partial(contextvars.copy_context().run, Ending.of, lambda: call(program, args, kwargs))
+    return await asyncio.get_running_loop().run_in_executor(None, run)
+
+
+async def _apart(call: Awaitable[Any]) -> "Ending":
+    """Await a call in a task of its own: that it was cancelled is then not taken for what it raised."""
+    task = asyncio.ensure_future(Ending.awaited(call))
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        raise
+    return task.result()
+
+
 def wait_for(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """What a coroutine returns or raises; it runs in a copy of this context, and is cancelled if this is interrupted.
 

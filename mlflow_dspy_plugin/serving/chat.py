@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from mlflow_dspy_plugin.programs.fields import fields_of
 from mlflow_dspy_plugin.programs.language_models import language_models
 from mlflow_dspy_plugin.seams.handed_down import HANDED_DOWN
 from mlflow_dspy_plugin.seams.threads import carry_into_threads
-from mlflow_dspy_plugin.serving.calls import call
+from mlflow_dspy_plugin.serving.awaiting import is_awaited
+from mlflow_dspy_plugin.serving.calls import Ending, acall, call
 from mlflow_dspy_plugin.serving.completions import Reply, replies_of
 from mlflow_dspy_plugin.serving.conversations import arguments_of
 from mlflow_dspy_plugin.serving.failures import failing_clearly
@@ -29,7 +30,7 @@ from mlflow_dspy_plugin.serving.overrides import overridden
 from mlflow_dspy_plugin.serving.requests import ChatRequest, ServedNames, chat_request_of
 from mlflow_dspy_plugin.serving.sent_text import SentText
 from mlflow_dspy_plugin.serving.spending import Spent, spending
-from mlflow_dspy_plugin.serving.stream import stream_of
+from mlflow_dspy_plugin.serving.stream import astream_of, stream_of
 from mlflow_dspy_plugin.tracing.context import context
 from mlflow_dspy_plugin.tracing.predictions import trace_id_of
 
@@ -78,14 +79,16 @@ class Chat:
             InputError: If the request does not fit the program.
             CallError: If the language model fails, or the program raises or returns no answer.
         """
-        asked = {**request.asked.lm, **self._choices(request.choices)}
-        program, settings = overridden(self.program, self._settings, asked)
-        with dspy.context(**settings), spending() as spent, _asked_by(request.user), failing_clearly():
-            args, kwargs = arguments_of(request.conversation, self._parts, self._fields)
-            outputs = call(program, args, kwargs)
-            check_answered(outputs)
-            replies = replies_of(outputs, self._parts, request.choices)
-            return Answered(replies, _model_of(program), spent, trace_id_of(outputs))
+        with self._asking(request) as (program, spent):
+            args, kwargs = self._arguments(request)
+            return self._answered(request, program, spent, Ending.of(lambda: call(program, args, kwargs)))
+
+    async def aanswer(self, request: ChatRequest) -> Answered:
+        """As `answer`, without holding up the event loop that runs."""
+        in_loop = is_awaited(self.program, self._settings)
+        with self._asking(request) as (program, spent):
+            ending = await acall(program, *self._arguments(request), in_loop)
+            return self._answered(request, program, spent, ending)
 
     def stream(self, request: ChatRequest) -> tuple[str, Iterator[str | StatusMessage | Answered]]:
         """Call the program once, as soon as somebody iterates.
@@ -95,6 +98,35 @@ class Chat:
             between them messages of tools where they are asked for, and last all that came of the request. Raises as
             `answer` does, and where the answer is another text than what was sent of it.
         """
+        model, *call = self._call_of_stream(request)
+        return model, self._told(request, model, functools.partial(stream_of, *call))
+
+    def astream(self, request: ChatRequest) -> tuple[str, AsyncIterator[str | StatusMessage | Answered]]:
+        """As `stream`, without holding up the event loop that runs."""
+        model, *call = self._call_of_stream(request)
+        in_loop = is_awaited(self.program, self._settings)
+        return model, self._atold(request, model, functools.partial(astream_of, *call, in_loop))
+
+    @contextlib.contextmanager
+    def _asking(self, request: ChatRequest) -> Iterator[tuple[dspy.Module, Spent]]:
+        asked = {**request.asked.lm, **self._choices(request.choices)}
+        program, settings = overridden(self.program, self._settings, asked)
+        with dspy.context(**settings), spending() as spent, _asked_by(request.user):
+            yield program, spent
+
+    def _arguments(self, request: ChatRequest) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        with failing_clearly():
+            return arguments_of(request.conversation, self._parts, self._fields)
+
+    def _answered(self, request: ChatRequest, program: dspy.Module, spent: Spent, ending: Ending) -> Answered:
+        with failing_clearly():
+            outputs = ending.result()
+            check_answered(outputs)
+            replies = replies_of(outputs, self._parts, request.choices)
+            return Answered(replies, _model_of(program), spent, trace_id_of(outputs))
+
+    def _call_of_stream(self, request: ChatRequest) -> tuple[Any, ...]:
+        """The name of the model that is asked, and what a stream is made of."""
         if request.choices > 1:
             raise InputError(
                 f"'n' is {request.choices}, but a stream gives one answer. Leave it out, or do not stream."
@@ -103,33 +135,50 @@ class Chat:
         with dspy.context(**settings):
             model = _model_of(program)
         args, kwargs = arguments_of(request.conversation, self._parts, self._fields)
-        begin = functools.partial(stream_of, program, settings, args, kwargs)
-        return model, self._told(request, model, begin)
+        return model, program, settings, args, kwargs
 
     def _told(
         self, request: ChatRequest, model: str, begin: Callable[[], Iterator[Any]]
     ) -> Iterator[str | StatusMessage | Answered]:
-        # What is set for the program is not set for whoever iterates.
+        with self._asked_apart(request) as (apart, spent):
+            sent = SentText(*self._streamed())
+            for each in apart.run(begin):
+                yield from self._said(each, request, model, spent, sent)
+
+    async def _atold(
+        self, request: ChatRequest, model: str, begin: Callable[[], AsyncIterator[Any]]
+    ) -> AsyncIterator[str | StatusMessage | Answered]:
+        with self._asked_apart(request) as (apart, spent):
+            sent = SentText(*self._streamed())
+            async with contextlib.aclosing(apart.run(begin)) as told:
+                async for each in told:
+                    for said in self._said(each, request, model, spent, sent):
+                        yield said
+
+    @contextlib.contextmanager
+    def _asked_apart(self, request: ChatRequest) -> Iterator[tuple[contextvars.Context, Spent]]:
+        """A context to begin a stream in: what is set for the program is not set for whoever iterates."""
         apart, held = contextvars.copy_context(), contextlib.ExitStack()
         spent = apart.run(held.enter_context, spending())
         apart.run(held.enter_context, _asked_by(request.user))
-        sent = SentText(*self._streamed())
         try:
-            with failing_clearly():
-                for each in apart.run(begin):
-                    if isinstance(each, StreamResponse):
-                        if piece := sent.piece_of(each):
-                            yield piece
-                    elif not isinstance(each, StatusMessage):
-                        check_answered(each)
-                        replies = replies_of(each, self._parts)
-                        if rest := self._rest(sent, replies):
-                            yield rest
-                        yield Answered(replies, model, spent, trace_id_of(each))
-                    elif request.asked.status_messages:
-                        yield each
+            yield apart, spent
         finally:
             apart.run(held.close)
+
+    def _said(
+        self, told: Any, request: ChatRequest, model: str, spent: Spent, sent: SentText
+    ) -> list[str | StatusMessage | Answered]:
+        """What is said of one thing that a stream tells."""
+        if isinstance(told, StatusMessage):
+            return [told] if request.asked.status_messages else []
+        with failing_clearly():
+            if isinstance(told, StreamResponse):
+                return list(filter(None, [sent.piece_of(told)]))
+            check_answered(told)
+            replies = replies_of(told, self._parts)
+            rest = self._rest(sent, replies)
+            return [*filter(None, [rest]), Answered(replies, model, spent, trace_id_of(told))]
 
     def _rest(self, sent: SentText, replies: list[Reply]) -> str:
         """What of the first reply is not sent."""

@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,26 +81,33 @@ def _usage(spent: Spent) -> dict[str, Any]:
     }
 
 
-def chunks_of(model: str, told: Iterable[Any], with_trace_id: bool = False) -> Iterator[dict[str, Any]]:
+class Chunks:
     """A streamed chat completion, as OpenAI sends it: role, pieces of text, calls of tools, why it ends and its usage.
 
     Args:
         model: The name of the model to report.
-        told: As `Chat.stream` gives it.
         with_trace_id: Whether the last chunk tells the trace.
     """
-    head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion.chunk", "created": int(time.time())}
-    head["model"] = model
-    yield {**head, "choices": [_delta(0, {"role": "assistant", "content": ""})]}
-    for each in told:
-        if isinstance(each, str):
-            yield {**head, "choices": [_delta(0, {"content": each})]}
-        elif isinstance(each, StatusMessage):
-            yield {**head, "choices": [_delta(0, {})], names.STREAM_STATUS: each.message}
+
+    def __init__(self, model: str, with_trace_id: bool = False) -> None:
+        self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": "chat.completion.chunk"}
+        self._head |= {"created": int(time.time()), "model": model}
+        self._with_trace_id = with_trace_id
+
+    def first(self) -> dict[str, Any]:
+        """The chunk that tells the role."""
+        return {**self._head, "choices": [_delta(0, {"role": "assistant", "content": ""})]}
+
+    def of(self, told: Any) -> Iterator[dict[str, Any]]:
+        """The chunks of one thing that `Chat.stream` tells."""
+        if isinstance(told, str):
+            yield {**self._head, "choices": [_delta(0, {"content": told})]}
+        elif isinstance(told, StatusMessage):
+            yield {**self._head, "choices": [_delta(0, {})], names.STREAM_STATUS: told.message}
         else:
-            yield from ({**head, **chunk} for chunk in _unsent(each.replies))
-            trace = {names.ANSWER_TRACE_ID: each.trace_id} if with_trace_id else {}
-            yield {**head, **_end(each.replies, each.spent), **trace}
+            yield from ({**self._head, **chunk} for chunk in _unsent(told.replies))
+            trace = {names.ANSWER_TRACE_ID: told.trace_id} if self._with_trace_id else {}
+            yield {**self._head, **_end(told.replies, told.spent), **trace}
 
 
 def _unsent(replies: list[Reply]) -> Iterator[dict[str, Any]]:

@@ -1,13 +1,17 @@
 """How much is done at a time: rows of a request, and requests of MLflow's scoring server."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import dspy
+from mlflow.models import Model
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import never_raises, warn
 from mlflow_dspy_plugin.errors import SettingError
-from mlflow_dspy_plugin.seams.scoring_server import answer_at_a_time, loads_for_server
+from mlflow_dspy_plugin.seams.scoring_server import answer_by, loads_for_server
+from mlflow_dspy_plugin.serving.answering import Answering
 
 _REQUESTS, _WAITING = 64, 1024
 
@@ -22,10 +26,14 @@ def rows_at_a_time() -> int:
 
 
 @never_raises
-def pace_server() -> None:
+def pace_server(model: Any, folder: Path) -> None:
     """Where MLflow's scoring server is loading the model: have it answer as many requests as a language model takes.
 
     With MLFLOW_DSPY_SERVING_CONCURRENCY=0 it keeps its own pace.
+
+    Args:
+        model: What it is loading.
+        folder: Where it lies.
     """
     if not loads_for_server():
         return
@@ -34,7 +42,7 @@ def pace_server() -> None:
         _of_server(names.ENV_SERVING_QUEUE, _WAITING),
     )
     if requests:
-        answer_at_a_time(requests, waiting)
+        answer_by(Answering(model, Model.load(folder), requests, waiting).text, requests)
 
 
 def _of_server(variable: str, otherwise: int) -> int:

@@ -1,13 +1,12 @@
 """A loaded program as the model object behind `mlflow.pyfunc` and `mlflow models serve`."""
 
-import functools
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dspy
-from dspy.streaming import StatusMessage, StreamResponse
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.packaging.load import LoadedModel, read_folder
@@ -17,17 +16,19 @@ from mlflow_dspy_plugin.seams.input_check import read_dicts_as_rows
 from mlflow_dspy_plugin.seams.responses import serve_agent
 from mlflow_dspy_plugin.seams.spark import in_spark_task
 from mlflow_dspy_plugin.serving.answers import Answers
-from mlflow_dspy_plugin.serving.batch import answer_all
-from mlflow_dspy_plugin.serving.chat import Chat
-from mlflow_dspy_plugin.serving.completions import chunks_of, completion_of
-from mlflow_dspy_plugin.serving.failures import failing_clearly
-from mlflow_dspy_plugin.serving.inputs import arguments_of, only_row, rows_of
+from mlflow_dspy_plugin.serving.awaiting import is_awaited
+from mlflow_dspy_plugin.serving.batch import aanswer_all, answer_all
+from mlflow_dspy_plugin.serving.chat import Answered, Chat
+from mlflow_dspy_plugin.serving.completions import Chunks, completion_of
+from mlflow_dspy_plugin.serving.inputs import Rows, arguments_of, only_row, rows_of
+from mlflow_dspy_plugin.serving.items import Items
 from mlflow_dspy_plugin.serving.outputs import table_of
 from mlflow_dspy_plugin.serving.overrides import overridden
 from mlflow_dspy_plugin.serving.pace import pace_server, rows_at_a_time
-from mlflow_dspy_plugin.serving.params import params_of
+from mlflow_dspy_plugin.serving.params import Params, params_of
+from mlflow_dspy_plugin.serving.requests import ChatRequest
 from mlflow_dspy_plugin.serving.responses import Agent
-from mlflow_dspy_plugin.serving.stream import NOTHING, item_of, stream_of
+from mlflow_dspy_plugin.serving.stream import astream_of, stream_of
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Any:
@@ -43,11 +44,16 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Any:
     loaded = read_folder(Path(path), model_config)
     loaded = replace(loaded, settings=with_keys_of_here(loaded.settings))
     warn_of_missing_keys(loaded.program, loaded.settings)
-    pace_server()
     read_dicts_as_rows()
+    model = _model_of(loaded, Path(path), model_config)
+    pace_server(model, Path(path))
+    return model
+
+
+def _model_of(loaded: LoadedModel, folder: Path, model_config: dict[str, Any] | None) -> Any:
     if loaded.task == names.TASK_RESPONSES:
-        return serve_agent(Agent(Chat(loaded, Path(path))))
-    return PyfuncModel(loaded, model_config, Chat(loaded, Path(path)) if loaded.task == names.TASK_CHAT else None)
+        return serve_agent(Agent(Chat(loaded, folder)))
+    return PyfuncModel(loaded, model_config, Chat(loaded, folder) if loaded.task == names.TASK_CHAT else None)
 
 
 class PyfuncModel:
@@ -97,15 +103,30 @@ class PyfuncModel:
                 its code.
         """
         if self._chat is not None:
-            return self._completion(self._chat, model_input, params)
-        asked = params_of(params, self._allowed_models)
-        program, settings = overridden(self.model, self._settings, asked.lm)
+            request = self._chat.read(model_input, params)
+            return _completion(request, self._chat.answer(request))
+        asked, program, settings = self._asked(params)
         with dspy.context(**settings):
             rows = rows_of(model_input)
             answers = answer_all(rows.count, Answers(program, self._fields, rows, asked).of, rows_at_a_time())
-        if rows.count == 1 and not in_spark_task():
-            return answers[0]
-        return answers if rows.index is None else table_of(answers, rows.index)
+        return _whole(answers, rows)
+
+    async def apredict(self, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """As `predict`, without holding up the event loop that runs. To cancel it ends the calls of language models.
+
+        A program runs in that loop where nothing in it could hold it up: it is of `dspy.Predict`, `dspy.ChainOfThought`
+        and modules that have an `aforward`, and its language models and adapter are asynchronous. Any other runs in a
+        thread of the loop's default executor, which is not ended by cancelling.
+        """
+        if self._chat is not None:
+            request = self._chat.read(model_input, params)
+            return _completion(request, await self._chat.aanswer(request))
+        asked, program, settings = self._asked(params)
+        with dspy.context(**settings):
+            rows, in_loop = rows_of(model_input), is_awaited(self.model, self._settings)
+            answers = Answers(program, self._fields, rows, asked)
+            found = await aanswer_all(rows.count, lambda place: answers.aof(place, in_loop), rows_at_a_time())
+        return _whole(found, rows)
 
     def predict_stream(self, model_input: Any, params: dict[str, Any] | None = None) -> Iterator[Any]:
         """Call the program once and yield its answer while it is made.
@@ -129,31 +150,68 @@ class PyfuncModel:
         """
         if self._chat is not None:
             request = self._chat.read(model_input, params)
-            return chunks_of(*self._chat.stream(request), request.asked.return_trace_id)
+            return _chunks(*self._chat.stream(request), request)
+        items, call = self._streamed(model_input, params)
+        return _items(items, call)
+
+    def apredict_stream(self, model_input: Any, params: dict[str, Any] | None = None) -> AsyncIterator[Any]:
+        """As `predict_stream`, without holding up the event loop that runs; see `apredict`."""
+        if self._chat is not None:
+            request = self._chat.read(model_input, params)
+            return _achunks(*self._chat.astream(request), request)
+        items, call = self._streamed(model_input, params)
+        return _aitems(items, (*call, is_awaited(self.model, self._settings)))
+
+    def _asked(self, params: dict[str, Any] | None) -> tuple[Params, dspy.Module, Mapping[str, Any]]:
+        """What a request asks for, and the program and DSPy's settings for it."""
         asked = params_of(params, self._allowed_models)
+        return asked, *overridden(self.model, self._settings, asked.lm)
+
+    def _streamed(self, model_input: Any, params: dict[str, Any] | None) -> tuple[Items, tuple[Any, ...]]:
+        """What makes the items of a stream, and what the stream is made of."""
+        asked, program, settings = self._asked(params)
         row = only_row(model_input)
         args, kwargs = arguments_of(row.at(0), self._fields)
-        program, settings = overridden(self.model, self._settings, asked.lm)
-        begin = functools.partial(stream_of, program, settings, args, kwargs)
-        return _items(begin, Answers(program, self._fields, row, asked))
-
-    def _completion(self, chat: Chat, request: Any, params: dict[str, Any] | None) -> dict[str, Any]:
-        asked = chat.read(request, params)
-        answered = chat.answer(asked)
-        completion = completion_of(answered.replies, answered.model, answered.spent)
-        if asked.asked.return_trace_id:
-            completion[names.ANSWER_TRACE_ID] = answered.trace_id
-        return completion
+        return Items(Answers(program, self._fields, row, asked)), (program, settings, args, kwargs)
 
 
-def _items(begin: Callable[[], Iterator[Any]], answers: Answers) -> Iterator[dict[str, Any]]:
-    chunk = NOTHING
-    with failing_clearly():
-        for each in begin():
-            if isinstance(each, StreamResponse):
-                chunk = each
-                yield item_of(chunk)
-            elif not isinstance(each, StatusMessage):
-                yield item_of(chunk, **{names.STREAM_PREDICTION: answers.whole(each)})
-            elif answers.asked.status_messages:
-                yield item_of(chunk, **{names.STREAM_STATUS: each.message})
+def _whole(answers: list[Any], rows: Rows) -> Any:
+    """The answer to a request, of those of its rows."""
+    if rows.count == 1 and not in_spark_task():
+        return answers[0]
+    return answers if rows.index is None else table_of(answers, rows.index)
+
+
+def _completion(request: ChatRequest, answered: Answered) -> dict[str, Any]:
+    completion = completion_of(answered.replies, answered.model, answered.spent)
+    if request.asked.return_trace_id:
+        completion[names.ANSWER_TRACE_ID] = answered.trace_id
+    return completion
+
+
+def _items(items: Items, call: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
+    for each in stream_of(*call):
+        yield from items.of(each)
+
+
+async def _aitems(items: Items, call: tuple[Any, ...]) -> AsyncIterator[dict[str, Any]]:
+    async with contextlib.aclosing(astream_of(*call)) as told:
+        async for each in told:
+            for item in items.of(each):
+                yield item
+
+
+def _chunks(model: str, told: Iterator[Any], request: ChatRequest) -> Iterator[dict[str, Any]]:
+    chunks = Chunks(model, request.asked.return_trace_id)
+    yield chunks.first()
+    for each in told:
+        yield from chunks.of(each)
+
+
+async def _achunks(model: str, told: AsyncIterator[Any], request: ChatRequest) -> AsyncIterator[dict[str, Any]]:
+    chunks = Chunks(model, request.asked.return_trace_id)
+    yield chunks.first()
+    async with contextlib.aclosing(told):
+        async for each in told:
+            for chunk in chunks.of(each):
+                yield chunk

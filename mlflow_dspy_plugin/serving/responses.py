@@ -1,13 +1,16 @@
 """A loaded program as an MLflow `ResponsesAgent`: OpenAI's Responses in and out."""
 
+import contextlib
+import itertools
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import mlflow
 from dspy.streaming import StatusMessage
+from mlflow.entities import SpanType
 from mlflow.pyfunc import ResponsesAgent
 from mlflow.types.responses import ResponsesAgentRequest, ResponsesAgentResponse, ResponsesAgentStreamEvent
 
@@ -52,8 +55,30 @@ class Agent(ResponsesAgent):
         """Answer a request: the text as it comes, then item by item, and then as a whole."""
         _tell_trace(request)
         _, told = self._chat.stream(self._chat.read(body_of(request)))
-        for number, event in enumerate(_events_of(told, request)):
-            yield ResponsesAgentStreamEvent(sequence_number=number, **event)
+        events = _Events(request)
+        for each in told:
+            yield from events.of(each)
+
+    @mlflow.trace(name="predict", span_type=SpanType.AGENT)
+    async def apredict(self, request: ResponsesAgentRequest) -> ResponsesAgentResponse:
+        """As `predict`, without holding up the event loop that runs; see `PyfuncModel.apredict`."""
+        _tell_trace(request)
+        return response_of(await self._chat.aanswer(self._chat.read(body_of(request))), request)
+
+    @mlflow.trace(
+        name="predict_stream",
+        span_type=SpanType.AGENT,
+        output_reducer=ResponsesAgent.responses_agent_output_reducer,
+    )
+    async def apredict_stream(self, request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgentStreamEvent]:
+        """As `predict_stream`, without holding up the event loop that runs."""
+        _tell_trace(request)
+        _, told = self._chat.astream(self._chat.read(body_of(request)))
+        events = _Events(request)
+        async with contextlib.aclosing(told):
+            async for each in told:
+                for event in events.of(each):
+                    yield event
 
 
 def body_of(request: ResponsesAgentRequest) -> dict[str, Any]:
@@ -73,17 +98,29 @@ def body_of(request: ResponsesAgentRequest) -> dict[str, Any]:
     return {"messages": [*rules, *items], **options}
 
 
-def _events_of(told: Iterable[Any], request: ResponsesAgentRequest) -> Iterator[dict[str, Any]]:
-    """What `Chat.stream` tells, as events."""
-    message = _id("msg")
-    place = {"item_id": message, "output_index": 0, "content_index": 0}
-    for each in told:
-        if isinstance(each, str):
-            yield {"type": "response.output_text.delta", **place, "delta": each, "logprobs": []}
-        elif isinstance(each, StatusMessage):
-            yield {"type": names.STREAM_STATUS_EVENT, names.STREAM_STATUS: each.message}
+class _Events:
+    """The events of one streamed response.
+
+    Args:
+        request: What it responds to.
+    """
+
+    def __init__(self, request: ResponsesAgentRequest) -> None:
+        self._request, self._message, self._numbers = request, _id("msg"), itertools.count()
+
+    def of(self, told: Any) -> Iterator[ResponsesAgentStreamEvent]:
+        """The events of one thing that `Chat.stream` tells."""
+        for event in self._bodies(told):
+            yield ResponsesAgentStreamEvent(sequence_number=next(self._numbers), **event)
+
+    def _bodies(self, told: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(told, str):
+            place = {"item_id": self._message, "output_index": 0, "content_index": 0}
+            yield {"type": "response.output_text.delta", **place, "delta": told, "logprobs": []}
+        elif isinstance(told, StatusMessage):
+            yield {"type": names.STREAM_STATUS_EVENT, names.STREAM_STATUS: told.message}
         else:
-            yield from _whole(response_of(each, request, message))
+            yield from _whole(response_of(told, self._request, self._message))
 
 
 def _whole(response: ResponsesAgentResponse) -> Iterator[dict[str, Any]]:

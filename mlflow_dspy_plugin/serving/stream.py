@@ -5,9 +5,8 @@ import contextlib
 import functools
 import queue
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict
 from typing import Any
 
 import anyio
@@ -19,6 +18,7 @@ from mlflow_dspy_plugin.errors import CallError
 from mlflow_dspy_plugin.seams.programs import streams_with
 from mlflow_dspy_plugin.seams.streams import Listener, listened
 from mlflow_dspy_plugin.serving.calls import Ending, begin_in_thread
+from mlflow_dspy_plugin.serving.failures import failing_clearly
 from mlflow_dspy_plugin.serving.field_texts import FieldTexts
 
 
@@ -36,18 +36,50 @@ def stream_of(
     Yields:
         Chunks of the text fields of all predictors; messages of tools that are called; what the program returned. The
         call ends where whoever iterates goes away.
+
+    Raises:
+        MlflowException: What is made of what the program raised, once somebody iterates.
     """
-    return _in_a_thread(_stream(program, settings, args, kwargs))
+    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with failing_clearly():
+        return _received(received, _begin_in_thread(_stream(program, settings, args, kwargs), received.put))
 
 
-# Before anything was streamed.
-NOTHING = StreamResponse("", "", "", is_last_chunk=True)
+def astream_of(
+    program: dspy.Module, settings: Mapping[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], in_loop: bool
+) -> AsyncIterator[StreamResponse | StatusMessage | Any]:
+    """As `stream_of`, without holding up the event loop that runs.
+
+    Args:
+        program: The program.
+        settings: DSPy's settings for this call.
+        args: Positional arguments of the call.
+        kwargs: Keyword arguments of the call.
+        in_loop: Whether the program may run in that loop; else it gets a thread.
+    """
+    received: asyncio.Queue[Any] = asyncio.Queue()
+    told, loop = _stream(program, settings, args, kwargs), asyncio.get_running_loop()
+    if in_loop:
+        # A task of its own: what is set for the program is not set for whoever iterates.
+        cancel = loop.create_task(_put(told, received)).cancel
+    else:
+        with failing_clearly():
+            cancel = _begin_in_thread(told, functools.partial(_put_from_thread, loop, received))
+    return _areceived(received, cancel)
 
 
-def item_of(chunk: StreamResponse, **beside: Any) -> dict[str, Any]:
-    """What `predict_stream` yields: a chunk, or what is told beside an empty one."""
-    # Of the field that was streamed last: whoever adds up the chunks of each field adds nothing.
-    return {**asdict(chunk), "chunk": "", **beside} if beside else asdict(chunk)
+async def _put(told: AsyncIterator[Any], received: asyncio.Queue) -> None:
+    async def put_all() -> None:
+        async for each in told:
+            received.put_nowait(each)
+
+    received.put_nowait(_End((await Ending.awaited(put_all())).error))
+
+
+def _put_from_thread(loop: asyncio.AbstractEventLoop, received: asyncio.Queue, each: Any) -> None:
+    # The loop is closed where the server has ended meanwhile.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(received.put_nowait, each)
 
 
 async def _stream(program, settings, args, kwargs) -> AsyncIterator[Any]:
@@ -145,47 +177,69 @@ class _Sent:
         self._flushing = self._loop.create_task(self.flush())
 
 
-def _in_a_thread(told: AsyncIterator[Any]) -> Iterator[Any]:
-    """Iterate in a thread of its own, from now on, in a copy of this context: whoever iterates keeps theirs.
+def _begin_in_thread(told: AsyncIterator[Any], receive: Callable[[Any], None]) -> Callable[[], None]:
+    """Iterate in a thread of its own, from now on, in a copy of this context: whoever receives keeps theirs.
 
     DSPy's own way of doing so loses the exception of the program (dspy 3.0.3), and goes on when nobody listens.
+
+    Args:
+        told: What is iterated.
+        receive: Takes each, and last an `_End`; called in that thread.
+
+    Returns:
+        Ends it before its end.
     """
-    received: queue.SimpleQueue[Any] = queue.SimpleQueue()
     begun: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     async def forward() -> None:
         begun.put((asyncio.get_running_loop(), asyncio.current_task()))
         async for each in told:
-            received.put(each)
+            receive(each)
 
     def run() -> None:
-        received.put(_End(Ending.of(lambda: asyncio.run(forward())).error))
+        # Told once the event loop is closed: the process may end then.
+        receive(_End(Ending.of(lambda: asyncio.run(forward())).error))
 
     begin_in_thread(run).add_done_callback(begun.put)
     first = begun.get()
     if isinstance(first, Future):
         # There is no thread to be had.
         first.result()
-    return _received(received, *first)
+    loop, task = first
+
+    def cancel() -> None:
+        # The loop may be closed by now.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(task.cancel)
+
+    return cancel
 
 
-def _received(received: queue.SimpleQueue, loop: asyncio.AbstractEventLoop, task: asyncio.Task) -> Iterator[Any]:
-    """What is put, until its end; whoever goes away before ends the task."""
+def _received(received: queue.SimpleQueue, cancel: Callable[[], None]) -> Iterator[Any]:
+    """What is put, until its end; whoever goes away before ends what puts it."""
     each = None
     try:
         while not isinstance(each := received.get(), _End):
             yield each
-        if each.error is not None:
-            raise each.error
+        each.check()
     finally:
         if not isinstance(each, _End):
-            # The loop may be closed by now.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(task.cancel)
+            cancel()
+
+
+async def _areceived(received: asyncio.Queue, cancel: Callable[[], None]) -> AsyncIterator[Any]:
+    each = None
+    try:
+        while not isinstance(each := await received.get(), _End):
+            yield each
+        each.check()
+    finally:
+        if not isinstance(each, _End):
+            cancel()
 
 
 class _End:
-    """The end of a stream, told once its event loop is closed: the process may end then.
+    """The end of a stream.
 
     Attributes:
         error: What ended it, if something did; of a group with one exception, that one.
@@ -195,3 +249,9 @@ class _End:
         while len(inner := getattr(error, "exceptions", ())) == 1:
             error = inner[0]
         self.error = error
+
+    def check(self) -> None:
+        """Raise what is made of what ended it."""
+        with failing_clearly():
+            if self.error is not None:
+                raise self.error

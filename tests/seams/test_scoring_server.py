@@ -1,54 +1,96 @@
-"""The pool of threads in which MLflow's scoring server answers, and the app that gets it."""
+"""What answers the requests to a model in place of MLflow's own way."""
 
 import asyncio
 import contextlib
-import threading
 
 import fastapi
-import pytest
-from mlflow.exceptions import MlflowException
+import httpx
 
-from mlflow_dspy_plugin.seams.scoring_server import BoundedPool, answer_at_a_time, loads_for_server
-
-
-async def pool_of(app: fastapi.FastAPI):
-    """The default executor of the event loop that the app runs in."""
-    async with app.router.lifespan_context(app):
-        return asyncio.get_running_loop()._default_executor
+from mlflow_dspy_plugin.errors import InputError
+from mlflow_dspy_plugin.seams.scoring_server import answer_by, loads_for_server
 
 
-def test_a_full_pool_refuses_and_takes_more_once_it_has_answered():
-    go = threading.Event()
-    with BoundedPool(1, 1) as pool:
-        under_way = [pool.submit(go.wait) for _ in range(2)]
-        with pytest.raises(MlflowException, match="again later") as refused:
-            pool.submit(go.wait)
-        assert refused.value.get_http_status_code() == 503
-        go.set()
-        assert all(future.result(10) for future in under_way)
-        assert pool.submit(lambda: "taken").result(10) == "taken"
+async def answer(body: bytes, content_type: str) -> str:
+    if body == b"wrong":
+        raise InputError("it does not fit")
+    if body == b"slow":
+        await asyncio.sleep(60)
+    return f"{body.decode()} as {content_type}"
 
 
-def test_what_is_cancelled_while_it_waits_leaves_its_room():
-    go = threading.Event()
-    with BoundedPool(1, 1) as pool:
-        pool.submit(go.wait)
-        assert pool.submit(go.wait).cancel()
-        taken = pool.submit(lambda: "taken")
-        go.set()
-        assert taken.result(10) == "taken"
+def made(**options) -> fastapi.FastAPI:
+    app = fastapi.FastAPI(**options)
+
+    @app.post("/invocations")
+    async def invocations() -> str:
+        return "MLflow's"
+
+    @app.get("/ping")
+    async def ping() -> str:
+        return "pong"
+
+    return app
 
 
-def test_only_the_next_app_gets_the_pool():
-    answer_at_a_time(3, 5)
-    first, second = fastapi.FastAPI(), fastapi.FastAPI()
-    assert isinstance(asyncio.run(pool_of(first)), BoundedPool)
-    assert asyncio.run(pool_of(first))._max_workers == 3
-    assert asyncio.run(pool_of(second)) is None
+async def asked(app: fastapi.FastAPI, *requests: tuple[str, str, bytes]) -> list[tuple[int, str]]:
+    """The statuses and texts of the answers to requests, and how many threads the loop's executor has."""
+    go, begun = asyncio.Event(), asyncio.Event()
+
+    async def receive():
+        if not begun.is_set():
+            return {"type": "lifespan.startup"}
+        await go.wait()
+        return {"type": "lifespan.shutdown"}
+
+    async def send(message):
+        begun.set()
+
+    # As a server does it: through the app, which has made its middleware by then.
+    lifespan = asyncio.ensure_future(app({"type": "lifespan", "app": app}, receive, send))
+    await begun.wait()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+        answers = [
+            await client.request(method, path, content=body, headers={"Content-Type": "text/x"})
+            for method, path, body in requests
+        ]
+    go.set()
+    await lifespan
+    return [(each.status_code, each.text) for each in answers]
+
+
+INVOCATION = ("POST", "/invocations", b"why?")
+
+
+def test_only_the_requests_to_the_model_of_the_next_app_are_answered():
+    answer_by(answer, 3)
+    first, second = made(), made()
+    answers = asyncio.run(asked(first, INVOCATION, ("GET", "/ping", b""), ("GET", "/invocations", b"")))
+    assert answers[:2] == [(200, "why? as text/x"), (200, '"pong"')]
+    assert answers[2][0] == 405
+    assert asyncio.run(asked(second, INVOCATION)) == [(200, '"MLflow\'s"')]
+
+
+def test_an_error_and_what_takes_too_long_have_the_status_and_the_form_that_mlflow_gives_them(monkeypatch):
+    monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "1")
+    answer_by(answer, 3)
+    wrong, slow = asyncio.run(asked(made(), ("POST", "/invocations", b"wrong"), ("POST", "/invocations", b"slow")))
+    assert wrong == (400, InputError("it does not fit").serialize_as_json())
+    assert slow == (504, "Request processing time exceeded limit")
+
+
+def test_programs_that_cannot_be_awaited_have_so_many_threads():
+    answer_by(answer, 3)
+    app = made()
+
+    async def threads():
+        async with app.router.lifespan_context(app):
+            return asyncio.get_running_loop()._default_executor._max_workers
+
+    assert asyncio.run(threads()) == 3
 
 
 def test_an_app_with_a_lifespan_of_its_own_keeps_it():
-    answer_at_a_time(3, 5)
+    answer_by(answer, 3)
     begun = []
 
     @contextlib.asynccontextmanager
@@ -56,8 +98,8 @@ def test_an_app_with_a_lifespan_of_its_own_keeps_it():
         begun.append(app)
         yield
 
-    app = fastapi.FastAPI(lifespan=own)
-    assert asyncio.run(pool_of(app)) is None
+    app = made(lifespan=own)
+    assert asyncio.run(asked(app, INVOCATION)) == [(200, '"MLflow\'s"')]
     assert begun == [app]
 
 
@@ -66,7 +108,7 @@ def test_a_fastapi_without_lifespans_is_left_as_it_is(monkeypatch):
         self.title = title
 
     monkeypatch.setattr(fastapi.FastAPI, "__init__", __init__)
-    answer_at_a_time(3, 5)
+    answer_by(answer, 3)
     assert fastapi.FastAPI.__init__ is __init__
     assert fastapi.FastAPI().title == "app"
 

@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 from mlflow_dspy_plugin.errors import CallError, InputError
 from mlflow_dspy_plugin.seams.lm_shapes import Answer
 from mlflow_dspy_plugin.serving.chat import Answered
-from mlflow_dspy_plugin.serving.completions import Reply, chunks_of
+from mlflow_dspy_plugin.serving.completions import Chunks, Reply
 from mlflow_dspy_plugin.serving.spending import Spent
 from tests.conftest import store  # noqa: F401
 from tests.fakes import openai_server
@@ -215,10 +215,10 @@ def test_the_usage_of_a_stream_is_what_its_provider_says(served):
 
 def test_a_usage_that_no_provider_tells_is_left_out():
     spent = Spent()
-    *_, known = chunks_of("bears", [Answered([Reply("the black bear")], "bears", spent, None)])
+    *_, known = Chunks("bears").of(Answered([Reply("the black bear")], "bears", spent, None))
     assert known["usage"]["total_tokens"] == 0
     spent.add("task", Answer(), {}, None)
-    *_, unknown = chunks_of("bears", [Answered([Reply("the black bear")], "bears", spent, None)])
+    *_, unknown = Chunks("bears").of(Answered([Reply("the black bear")], "bears", spent, None))
     assert "usage" not in unknown and unknown["choices"][0]["finish_reason"] == "stop"
 
 
