@@ -56,12 +56,21 @@ def read_mlmodel(folder: Path) -> dict[str, Any]:
 
 def registered_name(folder: Path) -> str | None:
     """The name of the registered model that a folder was downloaded as, if it was."""
+    return _registered(folder, "model_name")
+
+
+def registered_version(folder: Path) -> str | None:
+    """Its version, if it was."""
+    return _registered(folder, "model_version")
+
+
+def _registered(folder: Path, key: str) -> str | None:
     path = folder / REGISTERED_MODEL_META_FILE_NAME
     try:
-        named = yaml.safe_load(path.read_text(encoding="utf-8"))["model_name"]
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))[key]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
-    return named if isinstance(named, str) else None
+    return str(told) if isinstance(told, (str, int)) else None
 
 
 def _parse(text: str) -> Any:

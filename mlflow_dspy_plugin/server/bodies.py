@@ -1,0 +1,67 @@
+"""Bodies in JSON: read once and strictly, and written."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from mlflow_dspy_plugin.errors import InputError
+
+JSON = "application/json"
+_LONG = 256 * 1024
+_Result = TypeVar("_Result")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no value that JSON has")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse)
+
+
+def object_of(body: bytes, content_type: str) -> dict[str, Any]:
+    """The JSON object that a body is.
+
+    Raises:
+        HTTPException: If it says that it is something else (415).
+        InputError: If it is none.
+    """
+    media_type, _, parameters = content_type.partition(";")
+    if media_type.strip().lower() != JSON or parameters.replace(" ", "").lower() not in ("", "charset=utf-8"):
+        raise HTTPException(415, f"The body is of the type {content_type!r:.100}. Send {JSON}, in UTF-8.")
+    try:
+        told = _decoder.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"The body is no UTF-8 ({error.reason} at byte {error.start}). Send JSON in UTF-8.") from None
+    except RecursionError:
+        raise InputError("The body is nested too deeply to be read. Send a flatter one.") from None
+    except ValueError as error:
+        raise InputError(f"The body is no JSON ({error!s:.200}). Send an object.") from None
+    if not isinstance(told, dict):
+        raise InputError(f"The body is {type(told).__name__}. Send an object.")
+    return told
+
+
+async def read_by(read: Callable[..., _Result], body: bytes, *args: Any) -> _Result:
+    """Read a body; a long one in a thread: meanwhile others are answered."""
+    return await asyncio.to_thread(read, body, *args) if len(body) > _LONG else read(body, *args)
+
+
+def taken(body: dict[str, Any], key: str, kind: type, what: str) -> Any:
+    """Take a value out of an object; None where it is not given.
+
+    Raises:
+        InputError: If it is of another kind.
+    """
+    value = body.pop(key, None)
+    if value is not None and not isinstance(value, kind):
+        raise InputError(f"{key!r} is {value!r:.100}. Give {what}, or leave it out.")
+    return value
+
+
+def json_response(answer: Mapping[str, Any] | str) -> Response:
+    """A response of an object, or of the JSON text of one."""
+    return Response(answer if isinstance(answer, str) else json.dumps(answer, default=str), media_type=JSON)
