@@ -66,14 +66,11 @@ def start_access_log(stream: TextIO | None = None) -> "Behind | None":
         What writes them, to be closed at the end; None where others do.
     """
     logger = logging.getLogger(LOGGER)
-    logger.setLevel(logging.INFO)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
     if logger.handlers:
         return None
-    behind = Behind(stream or sys.stdout)
-    logger.addHandler(behind)
-    # Lines of JSON stand alone: the root logger would write them again, in its own form.
-    logger.propagate = False
-    return behind
+    return Behind(stream or sys.stdout, logger)
 
 
 class Behind(logging.Handler):
@@ -81,16 +78,20 @@ class Behind(logging.Handler):
 
     Args:
         stream: Where to.
+        logger: Whose lines they are, until this is closed.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, logger: logging.Logger) -> None:
         super().__init__()
-        self._stream = stream
+        self._stream, self._logger = stream, logger
         self._lines: deque[str] = deque()
         self._lost = 0
-        self._closed = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._write_on, name="mlflow-dspy-access-log", daemon=True)
         self._thread.start()
+        logger.addHandler(self)
+        # Lines of JSON stand alone: the root logger would write them again, in its own form.
+        logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a line; one too many is lost, and the next says so."""
@@ -101,13 +102,14 @@ class Behind(logging.Handler):
 
     def close(self) -> None:
         """Write what is left, if somebody takes it."""
-        self._closed.set()
+        self._logger.removeHandler(self)
+        self._logger.propagate = True
+        self._ended.set()
         self._thread.join(timeout=1)
-        logging.getLogger(LOGGER).removeHandler(self)
         super().close()
 
     def _write_on(self) -> None:
-        while not self._closed.wait(_SECONDS_BEHIND):
+        while not self._ended.wait(_SECONDS_BEHIND):
             self._write()
         self._write()
 

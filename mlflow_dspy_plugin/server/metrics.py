@@ -5,12 +5,13 @@ prometheus_client keeps the figures; it comes with the extra `serve`.
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from mlflow.tracing.constant import TokenUsageKey
 
+from mlflow_dspy_plugin.server.models import Models
 from mlflow_dspy_plugin.server.observing import Request
-from mlflow_dspy_plugin.server.state import ServerState
+from mlflow_dspy_plugin.serving.admission import Admission
 
 INSTALL = "pip install 'mlflow-dspy-plugin[serve]'"
 _PREFIX = "mlflow_dspy"
@@ -20,6 +21,13 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 
 _TOKENS = {TokenUsageKey.INPUT_TOKENS: "input", TokenUsageKey.OUTPUT_TOKENS: "output"}
 # Whose client has left before there was an answer: nginx has no other number for it either.
 _LEFT = 499
+
+
+class Server(Protocol):
+    """What is asked of a server that runs."""
+
+    models: Models
+    admission: Admission
 
 
 def are_installed() -> bool:
@@ -34,7 +42,7 @@ class Metrics:
         now: The server, once it has begun.
     """
 
-    def __init__(self, now: Callable[[], ServerState | None]) -> None:
+    def __init__(self, now: Callable[[], Server | None]) -> None:
         from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
         # One of its own: there may be several servers in a process.
@@ -98,7 +106,7 @@ class Metrics:
 class _Now:
     """What a server can be asked at any time."""
 
-    def __init__(self, now: Callable[[], ServerState | None]) -> None:
+    def __init__(self, now: Callable[[], Server | None]) -> None:
         self._now = now
 
     def collect(self) -> Iterator[Any]:

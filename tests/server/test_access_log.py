@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import threading
 
 import dspy
 import pytest
@@ -13,6 +14,19 @@ from tests.fakes.openai_server import OpenAIServer
 from tests.server.requests import answering
 
 CANARY = "sk-canary-5e1f07d2c9"
+
+
+class Stuck(io.StringIO):
+    """A pipe that nobody reads for a while."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_written_to, self.may_go_on = threading.Event(), threading.Event()
+
+    def write(self, text):
+        self.is_written_to.set()
+        assert self.may_go_on.wait(20)
+        return super().write(text)
 
 
 @pytest.fixture
@@ -79,28 +93,28 @@ def test_a_request_that_failed_or_was_left_has_its_line(log):
     assert "status" not in left and refused["status"] == 503
 
 
-def test_lines_go_where_logging_is_configured_to_take_them(caplog):
-    logger = logging.getLogger(LOGGER)
-    logger.addHandler(caplog.handler)
+def test_lines_go_where_logging_is_configured_to_take_them():
+    logger, stream = logging.getLogger(LOGGER), io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger.addHandler(handler)
     assert start_access_log() is None
     with answering(AccessLog()):
         pass
-    logger.removeHandler(caplog.handler)
-    [record] = caplog.records
-    assert json.loads(record.getMessage())["request_id"] == "request-1"
+    logger.removeHandler(handler)
+    assert json.loads(stream.getvalue())["request_id"] == "request-1"
 
 
 def test_no_request_waits_for_a_reader_and_lines_that_are_lost_are_counted(monkeypatch):
     monkeypatch.setattr("mlflow_dspy_plugin.server.access_log._MOST_LINES", 3)
-    stream = io.StringIO()
+    stream = Stuck()
     behind = start_access_log(stream)
-    # As if it had not come to write in the meantime.
-    behind.acquire()
-    behind._lines.extend(["{}"] * 3)
-    behind.release()
-    for _ in range(4):
+    with answering(AccessLog()):
+        pass
+    assert stream.is_written_to.wait(20)
+    for _ in range(5):
         with answering(AccessLog()):
             pass
+    stream.may_go_on.set()
     behind.close()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert sum(line.get("lost_lines", 0) for line in lines) + sum("request_id" in line for line in lines) == 4
+    assert [line.get("lost_lines") for line in lines] == [None] * 4 + [2]

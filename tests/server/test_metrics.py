@@ -89,7 +89,7 @@ def test_tokens_are_counted_by_model_and_kind(metrics):
 
 def test_cost_is_counted_where_it_is_known(metrics):
     undo = count_answers()
-    with OpenAIServer(models={"gpt-4o-mini": lambda body: "hi"}) as server:
+    with OpenAIServer(models={"gpt-4o-mini": lambda messages, body: "hi"}) as server:
         lm = dspy.LM("openai/gpt-4o-mini", api_base=server.base_url, cache=False)
         with answering(metrics) as request:
             lm("one two three")
