@@ -64,4 +64,11 @@ def taken(body: dict[str, Any], key: str, kind: type, what: str) -> Any:
 
 def json_response(answer: Mapping[str, Any] | str) -> Response:
     """A response of an object, or of the JSON text of one."""
-    return Response(answer if isinstance(answer, str) else json.dumps(answer, default=str), media_type=JSON)
+    return Response(strict(answer if isinstance(answer, str) else json.dumps(answer, default=str)), media_type=JSON)
+
+
+def strict(text: str) -> str:
+    """JSON as others read it: what is no number is null, where Python and MLflow would write NaN."""
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    return json.dumps(json.loads(text, parse_constant=lambda _: None))

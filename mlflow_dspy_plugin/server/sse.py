@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from mlflow_dspy_plugin.server.bodies import strict
 from mlflow_dspy_plugin.server.failures import failure_of, log_fault
 from mlflow_dspy_plugin.server.observing import current_request
 from mlflow_dspy_plugin.serving.calls import Ending
@@ -24,7 +25,7 @@ _NOTHING = object()
 
 def event(data: Mapping[str, Any]) -> bytes:
     """An event that tells an object."""
-    return b"data: %s\n\n" % json.dumps(data, separators=(",", ":"), default=str).encode()
+    return b"data: %s\n\n" % strict(json.dumps(data, separators=(",", ":"), default=str)).encode()
 
 
 def failed(error: Exception, path: str) -> bytes:

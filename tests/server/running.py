@@ -3,7 +3,8 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -73,6 +74,15 @@ def running(models, observers=(), **options) -> Iterator[Running]:
             server.should_exit = True
             thread.join(20)
     assert not thread.is_alive()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, which it is in a moment; twenty seconds are a failure."""
+    for _ in range(2000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that")
 
 
 def events(response: httpx.Response) -> list[str]:

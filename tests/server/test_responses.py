@@ -1,0 +1,94 @@
+"""`/v1/responses`, as OpenAI's clients ask it."""
+
+import json
+
+import dspy
+import mlflow
+import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from tests.conftest import store  # noqa: F401
+from tests.fakes.openai_server import Reply, Usage
+from tests.fakes.script import chat_text
+from tests.server.conftest import ANSWER
+from tests.server.running import events, running
+from tests.serving import chatty
+
+PATH = "/v1/responses"
+ASK = {"input": "What bear?"}
+LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}
+
+
+@pytest.fixture
+def server(qa):
+    with running(qa) as server:
+        yield server
+
+
+def streamed(server, **body) -> list[dict]:
+    *told, last = events(server.ask({**ASK, "stream": True, **body}, PATH))
+    assert last == "[DONE]"
+    return [json.loads(each) for each in told]
+
+
+@pytest.mark.parametrize("given", ["What bear?", [{"role": "user", "content": "What bear?"}]], ids=["text", "items"])
+def test_a_response_is_one_of_openai_s(given, server):
+    response = server.ask({"model": "qa", "input": given}, PATH)
+    told = Response.model_validate(response.json())
+    assert (response.status_code, told.output_text, told.status) == (200, ANSWER, "completed")
+    assert (told.usage.input_tokens, told.usage.output_tokens) == (10, 5)
+
+
+def test_a_stream_has_openai_s_events(server):
+    told = streamed(server)
+    for event in told:
+        TypeAdapter(ResponseStreamEvent).validate_python(event)
+    deltas = [event["delta"] for event in told if event["type"] == "response.output_text.delta"]
+    assert ("".join(deltas), len(deltas) > 3) == (ANSWER, True)
+    assert told[-1]["type"] == "response.completed"
+    assert [event["sequence_number"] for event in told] == [*range(len(told))]
+
+
+def test_functions_are_called(save, lm):
+    calls = {"tool_calls": [{"name": "look", "args": {"at": "the zoo"}}]}
+    lm.models["bears"] = lambda messages, body: Reply(chat_text({"answer": "", "calls": calls}), usage=Usage(10, 5))
+    with running(save(dspy.Predict(chatty.Caller))) as server:
+        [whole] = server.ask({**ASK, "tools": [LOOK]}, PATH).json()["output"]
+        [item] = [event["item"] for event in streamed(server, tools=[LOOK]) if "item" in event]
+    assert (whole["type"], whole["name"], json.loads(whole["arguments"])) == ("function_call", "look", {"at": "the zoo"})
+    assert (item["name"], item["arguments"]) == (whole["name"], whole["arguments"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"input": []},
+        {"input": 3},
+        {"input": [{"role": "user"}]},
+        {"input": [{"type": "reasoning"}]},
+        {**ASK, "model": 3},
+        {**ASK, "stream": "yes"},
+        {**ASK, "temperature": "hot"},
+        {**ASK, "max_output_tokens": 0},
+        {**ASK, "tools": [LOOK]},
+        {**ASK, "reasoning": 3},
+        {**ASK, "custom_inputs": [1]},
+    ],
+    ids=repr,
+)
+def test_a_body_that_means_nothing_is_refused_in_openai_s_form(body, server):
+    response = server.ask(body, PATH)
+    assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+def test_an_unknown_model_is_not_found(server):
+    response = server.ask({**ASK, "model": "tigers"}, PATH)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_a_server_that_is_told_not_to_trace_does_not(server):
+    server.ask(ASK, PATH)
+    streamed(server)
+    assert mlflow.search_traces(return_type="list") == []
