@@ -130,18 +130,8 @@ def stream(api_base: str, folder: Path, given: argparse.Namespace) -> dict[str, 
         for clients in given.streams:
             heard = {name: _heard(server, clients, given) for name, server in servers.items()}
             found[str(clients)] = heard
-            head = ("", "first word: ms", "later words: ms", "streams", "errors", "CPU: ms a word")
-            shown = [
-                (
-                    name,
-                    *(_ages(each[which]) for which in ("first", "later")),
-                    str(each["whole"]),
-                    _errors(each),
-                    each["cpu"],
-                )
-                for name, each in ((name, {**each, "cpu": f"{each['cpu'] * 1000:.2f}"}) for name, each in heard.items())
-            ]
-            print(f"\n{clients} streams at once, after the language model\n{table([head, *shown])}", flush=True)
+            shown = table([_STREAM_HEAD, *(_stream_row(name, each) for name, each in heard.items())])
+            print(f"\n{clients} streams at once, after the language model\n{shown}", flush=True)
             print("goal: plugin within 10 ms, all streams whole", flush=True)
     return found
 
