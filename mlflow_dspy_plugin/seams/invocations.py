@@ -18,6 +18,8 @@ from mlflow.types import DataType
 from mlflow_dspy_plugin.errors import InputError
 
 _PARAMS = "params"
+# The types of bodies that are read.
+FORMATS = tuple(scoring_server.CONTENT_TYPES)
 
 
 @dataclass(frozen=True)

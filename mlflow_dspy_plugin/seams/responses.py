@@ -1,5 +1,7 @@
 """MLflow's agents that speak OpenAI's Responses: the signature that they have, and what MLflow calls them through."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pandas as pd
@@ -13,6 +15,7 @@ from mlflow.types.responses import (
     RESPONSES_AGENT_OUTPUT_SCHEMA,
     ResponsesAgentRequest,
     ResponsesAgentResponse,
+    ResponsesAgentStreamEvent,
 )
 from mlflow.types.schema import AnyType, Array, ColSpec, Schema
 
@@ -69,19 +72,38 @@ class _Served(_ResponsesAgentPyfuncWrapper):
         response = await self.responses_agent.apredict(self._convert_input(model_input))
         return self._response_to_dict(response, ResponsesAgentResponse)
 
+    async def apredict_stream(
+        self, model_input: Any, params: dict[str, Any] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """As `predict_stream`, without holding up the event loop that runs."""
+        events = self.responses_agent.apredict_stream(self._convert_input(model_input))
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield self._response_to_dict(event, ResponsesAgentStreamEvent)
+
     def _convert_input(self, model_input: Any) -> ResponsesAgentRequest:
         if isinstance(model_input, pd.DataFrame):
             row = {name: model_input[name].iloc[0] for name in model_input.columns}
             model_input = {name: _convert_llm_ndarray_to_list(value) for name, value in row.items()}
-        try:
-            # MLflow says what is wrong with what is no dict.
-            return AgentRequest(**model_input) if isinstance(model_input, dict) else super()._convert_input(model_input)
-        except pydantic.ValidationError as error:
-            problems = dict.fromkeys(f"{_place(each['loc'])}: {each['msg']}" for each in error.errors())
-            raise InputError(
-                f"The request is none that an agent takes ({'; '.join([*problems][:2])}). Give {{'input': [{{'role': "
-                "..., 'content': ...}]}."
-            ) from None
+        # MLflow says what is wrong with what is no dict.
+        is_body = isinstance(model_input, dict)
+        return agent_request_of(model_input) if is_body else super()._convert_input(model_input)
+
+
+def agent_request_of(body: dict[str, Any]) -> AgentRequest:
+    """A request, of its body.
+
+    Raises:
+        InputError: If it is none.
+    """
+    try:
+        return AgentRequest(**body)
+    except pydantic.ValidationError as error:
+        problems = dict.fromkeys(f"{_place(each['loc'])}: {each['msg']}" for each in error.errors())
+        raise InputError(
+            f"The request is none that an agent takes ({'; '.join([*problems][:2])}). Give {{'input': [{{'role': "
+            "..., 'content': ...}]}."
+        ) from None
 
 
 def _place(location: tuple[Any, ...]) -> str:

@@ -72,6 +72,10 @@ class Chat:
         """
         return chat_request_of(data, params, ServedNames(self._own_names, self._allowed_models))
 
+    def answers_to(self, name: str) -> bool:
+        """Whether a request may call its model by this name."""
+        return name in self._allowed_models or name in self._own_names()
+
     def answer(self, request: ChatRequest) -> Answered:
         """Call the program once.
 

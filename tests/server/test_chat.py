@@ -131,5 +131,10 @@ def test_what_is_asked_for_reaches_the_language_model(server, lm):
 def test_a_body_that_means_nothing_is_refused_in_openai_s_form(body, server):
     response = server.ask(body, PATH)
     told = response.json()["error"]
-    assert (response.status_code, told["type"], told["param"], told["code"]) == (400, "invalid_request_error", None, None)
+    assert (response.status_code, told["type"], told["param"], told["code"]) == (
+        400,
+        "invalid_request_error",
+        None,
+        None,
+    )
     assert told["message"]

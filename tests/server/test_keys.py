@@ -53,7 +53,9 @@ def test_each_of_several_keys_may_call_and_no_other(qa):
                 "bytes": {"Authorization": b"Bearer \xff\xfe"},
             }.items()
         }
-    assert statuses == {"old": 200, "new": 200} | dict.fromkeys(["none", "wrong", "half", "empty", "basic", "bytes"], 401)
+    assert statuses == {"old": 200, "new": 200} | dict.fromkeys(
+        ["none", "wrong", "half", "empty", "basic", "bytes"], 401
+    )
 
 
 def test_without_a_key_all_is_closed_but_what_tells_that_the_server_lives(qa):
