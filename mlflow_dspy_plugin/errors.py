@@ -9,6 +9,7 @@
         ├── SettingError            what was given to autolog() cannot be used
         ├── InputError              an input does not fit the program
         ├── CallError               a program could not answer: its language model failed, or it raised
+        ├── DeploymentError         a server of deployed models did not answer as it was asked to
         ├── ComparisonError         two runs that cannot be compared
         ├── SecretError             a secret would have reached the disk
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
@@ -59,6 +60,15 @@ class CallError(DspyPluginError):
 
     Its `error_code` tells which: UNAUTHENTICATED, REQUEST_LIMIT_EXCEEDED, DEADLINE_EXCEEDED, TEMPORARILY_UNAVAILABLE
     and BAD_REQUEST for what the language model said; INTERNAL_ERROR for all else.
+    """
+
+    code = INTERNAL_ERROR
+
+
+class DeploymentError(DspyPluginError):
+    """A server of deployed models answered with an error or not at all, or cannot do what it was asked to.
+
+    Its `error_code` is the server's, or the one that the status of its answer stands for.
     """
 
     code = INTERNAL_ERROR

@@ -24,8 +24,10 @@ from mlflow_dspy_plugin.server.keys import Keys
 from mlflow_dspy_plugin.server.metrics import Metrics, are_installed
 from mlflow_dspy_plugin.server.models import Models, load_model
 from mlflow_dspy_plugin.server.observing import Observer
+from mlflow_dspy_plugin.server.reach import check_reach
 from mlflow_dspy_plugin.server.settings import ServerSettings
 from mlflow_dspy_plugin.server.state import ServerState
+from mlflow_dspy_plugin.server.taking_over import following_of
 from mlflow_dspy_plugin.server.trace_headers import TraceHeaders
 from mlflow_dspy_plugin.server.under_way import UnderWay
 from mlflow_dspy_plugin.serving.admission import Admission
@@ -49,7 +51,9 @@ def from_environment() -> FastAPI:
     Raises:
         SettingError: If the environment says what means nothing.
     """
-    return create_app(settings.from_environment())
+    told = settings.from_environment()
+    check_reach(told)
+    return create_app(told)
 
 
 def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> FastAPI:
@@ -66,7 +70,10 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log = start_access_log() if told.access_log else None
         app.state.server = await _begun(told, metrics)
+        following = following_of(told, app.state.server.models, asyncio.get_running_loop())
+        following.start()
         yield
+        following.stop()
         await under_way.ended(told.drain)
         await asyncio.to_thread(flush_traces)
         if log is not None:

@@ -87,7 +87,7 @@ class Models:
 
     def __init__(self, served: list[ServedModel]) -> None:
         self._served = {each.name: each for each in served}
-        self._failures: dict[str, str] = {}
+        self._failures: dict[str, str | None] = {}
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._served.values())
@@ -121,8 +121,8 @@ class Models:
         self._failures.pop(served.name, None)
         self._served[served.name] = served
 
-    def failed(self, name: str, why: str) -> None:
-        """Note that a model could not be replaced; `replace` ends that."""
+    def failed(self, name: str, why: str | None) -> None:
+        """Note that a model could not be replaced; None and `replace` end that."""
         self._failures[name] = why
 
     def failure(self, name: str) -> str | None:

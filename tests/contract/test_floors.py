@@ -17,7 +17,7 @@ FLOORS = {
     "__init__": {"errors", "names"},
     "discovery": {"__init__", "names"},
     "seams": {"boundary", "errors", "names"},
-    "entry_points": {"__init__", "discovery", "names"},
+    "entry_points": {"__init__", "discovery", "errors", "names", "server"},
     "programs": GROUND,
     "needs": GROUND | {"scrubbing"},
     "scrubbing": GROUND,
