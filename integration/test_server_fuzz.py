@@ -27,7 +27,7 @@ schemathesis = pytest.importorskip("schemathesis")
 
 WHOLE = bool(os.environ.get("WHOLE"))
 # Cases of each operation of the page, and of random bytes.
-EXAMPLES, BYTES = (200, 1000) if WHOLE else (15, 150)
+EXAMPLES, BYTES = (120, 1000) if WHOLE else (15, 150)
 KEY = "key-of-the-fuzz-71c2"
 PATIENCE = 2.0
 BODY_BYTES = 100_000

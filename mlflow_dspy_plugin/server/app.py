@@ -29,9 +29,9 @@ from mlflow_dspy_plugin.server.settings import ServerSettings
 from mlflow_dspy_plugin.server.state import ServerState
 from mlflow_dspy_plugin.server.taking_over import following_of
 from mlflow_dspy_plugin.server.trace_headers import TraceHeaders
+from mlflow_dspy_plugin.server.traces import tracing
 from mlflow_dspy_plugin.server.under_way import UnderWay
 from mlflow_dspy_plugin.serving.admission import Admission
-from mlflow_dspy_plugin.switch import autolog
 
 _LM_CONNECTIONS = 1024
 _TITLE = "DSPy programs, served by MLflow"
@@ -72,7 +72,8 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
         app.state.server = await _begun(told, metrics)
         following = following_of(told, app.state.server.models, asyncio.get_running_loop())
         following.start()
-        yield
+        async with tracing() if told.tracing else contextlib.nullcontext():
+            yield
         following.stop()
         await under_way.ended(told.drain)
         await asyncio.to_thread(flush_traces)
@@ -105,8 +106,6 @@ async def _begun(told: ServerSettings, metrics: Metrics | None) -> ServerState:
     # Programs that cannot be awaited wait there for their language models.
     pool = ThreadPoolExecutor(told.concurrency, thread_name_prefix="mlflow-dspy-requests")
     asyncio.get_running_loop().set_default_executor(pool)
-    if told.tracing:
-        autolog()
     served = [await asyncio.to_thread(load_model, name, uri) for name, uri in told.models.items()]
     return ServerState(told, Models(served), Admission(told.concurrency, told.queue), metrics)
 
