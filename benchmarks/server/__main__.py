@@ -166,23 +166,24 @@ def memory(api_base: str, folder: Path, given: argparse.Namespace) -> dict[str, 
     found: dict[str, Figures] = {}
     for name in [name for name in given.contender if name != "bare"]:
         with served(name, api_base, folder) as server:
-            found[name] = _remembered(server, given)
+            # Traces take their time.
+            found[name] = _remembered(server, given.requests // (10 if name == "traced" else 1), given.seconds)
         shown = [("requests", *map(str, found[name]["requests"]))]
         shown.append(("memory: MB", *(f"{each / 1e6:.1f}" for each in found[name]["memory"])))
         print(f"\n{name}\n{table(shown)}\ngoal: flat", flush=True)
     return found
 
 
-def _remembered(server: Server, given: argparse.Namespace) -> Figures:
+def _remembered(server: Server, requests: int, seconds: float) -> Figures:
     found: Figures = {"requests": [], "memory": [], "errors": {}}
     answers = 0
     # After the first requests all is there that is needed for one.
     for _ in range(_LOOKS):
         found["requests"].append(answers)
         found["memory"].append(memory_of_session(server.process.pid))
-        target = answers + given.requests // (_LOOKS - 1)
+        target = answers + requests // (_LOOKS - 1)
         while answers < target and not found["errors"]:
-            seen = load(f"{server.url}/invocations", server.body, 64, min(5.0, given.seconds), 0)
+            seen = load(f"{server.url}/invocations", server.body, 64, min(5.0, seconds), 0)
             answers += seen.answers
             found["errors"] |= seen.errors
     return found
@@ -203,7 +204,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("what", nargs="*", help=f"any of {', '.join(MEASURES)}; without a name, all of them")
     parser.add_argument("--clients", type=int, nargs="+", default=[32, 128, 512], help="how many ask at once")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 200], help="how many listen at once")
-    parser.add_argument("--requests", type=int, default=50_000, help="how many while memory is looked at")
+    parser.add_argument(
+        "--requests", type=int, default=50_000, help="how many while memory is looked at; with traces a tenth"
+    )
     parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="who is asked")
     parser.add_argument("--seconds", type=float, default=20, help="how long each is asked")
     parser.add_argument("--warm-up", type=float, default=4, help="how long before that")
