@@ -47,10 +47,12 @@ class AgentRequest(ResponsesAgentRequest):
     Attributes:
         instructions: What is said before the input, as a system message.
         status_messages: Whether a stream tells which tools are called.
+        model: The language model that is to answer.
     """
 
     instructions: str | None = None
     status_messages: bool | None = None
+    model: str | None = None
 
     @pydantic.field_validator("input", mode="before")
     @classmethod

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-import mlflow_dspy_plugin
 from mlflow_dspy_plugin.metering import count_answers
+from mlflow_dspy_plugin.names import DISTRIBUTION
 from mlflow_dspy_plugin.seams.lm_connections import allow_connections
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.server import openapi, settings
@@ -80,7 +81,7 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
         if log is not None:
             log.close()
 
-    app = FastAPI(title=_TITLE, version=mlflow_dspy_plugin.__version__, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(title=_TITLE, version=version(DISTRIBUTION), lifespan=lifespan, redirect_slashes=False)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
     app.openapi = lambda: _document(app)
     app.add_exception_handler(HTTPException, _refused)

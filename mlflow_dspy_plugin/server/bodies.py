@@ -19,11 +19,16 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no value that JSON has")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse)
+_strict_one, _lenient_one = json.JSONDecoder(parse_constant=_refuse), json.JSONDecoder()
 
 
-def object_of(body: bytes, content_type: str) -> dict[str, Any]:
+def object_of(body: bytes, content_type: str, is_strict: bool = True) -> dict[str, Any]:
     """The JSON object that a body is.
+
+    Args:
+        body: All of it.
+        content_type: What it says that it is.
+        is_strict: Whether numbers that JSON lacks are refused.
 
     Raises:
         HTTPException: If it says that it is something else (415).
@@ -33,7 +38,7 @@ def object_of(body: bytes, content_type: str) -> dict[str, Any]:
     if media_type.strip().lower() != JSON or parameters.replace(" ", "").lower() not in ("", "charset=utf-8"):
         raise HTTPException(415, f"The body is of the type {content_type!r:.100}. Send {JSON}, in UTF-8.")
     try:
-        told = _decoder.decode(body.decode("utf-8"))
+        told = (_strict_one if is_strict else _lenient_one).decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"The body is no UTF-8 ({error.reason} at byte {error.start}). Send JSON in UTF-8.") from None
     except RecursionError:

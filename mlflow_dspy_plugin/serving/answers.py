@@ -56,7 +56,10 @@ class Answers:
         return self._of(place, ending)
 
     def _arguments(self, place: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return arguments_of(self.rows.at(place), self.fields)
+        try:
+            return arguments_of(self.rows.at(place), self.fields)
+        except RecursionError:
+            raise InputError("A value is nested too deeply to be read. Send a flatter one.") from None
 
     def _of(self, place: int, ending: Ending) -> Any:
         row = self._label(place)

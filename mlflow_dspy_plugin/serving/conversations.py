@@ -1,6 +1,5 @@
 """OpenAI's messages -> the arguments of one call of a program. Pure."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ import dspy
 from mlflow_dspy_plugin.errors import InputError
 from mlflow_dspy_plugin.programs.chat_fields import ChatFields
 from mlflow_dspy_plugin.programs.fields import Fields
+from mlflow_dspy_plugin.serving.field_values import check_sendable
 from mlflow_dspy_plugin.serving.tools import tools_of
 
 _SYSTEM, _USER, _ASSISTANT, _TOOL = "system", "user", "assistant", "tool"
@@ -25,8 +25,6 @@ _LABELS = {_USER: "User", _ASSISTANT: "Assistant", _TOOL: "Tool"}
 # The parts of a message's content: of chat completions, and of Responses.
 _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
 _IMAGES = ("image_url", "input_image")
-# Of a letter that UTF-16 writes as two; a text may hold none alone.
-_HALF = re.compile(r"[\ud800-\udfff]")
 # Never a path: some releases of DSPy would read that file here, and send it to the language model.
 _ADDRESSES = ("https://", "http://", "data:image/")
 
@@ -101,8 +99,7 @@ def _turn(place: int, message: Any) -> _Turn:
         (images if _is_image(part) else texts).append(_said(place, part))
     texts += _called(place, message.get("tool_calls") or [])
     text = "\n".join(filter(None, texts))
-    if _HALF.search(text):
-        raise InputError(f"Message {place} has half of a letter (a lone surrogate), which cannot be sent. Take it out.")
+    check_sendable(text, f"Message {place}")
     if not text and not images and _ROLES[role] != _TOOL:
         raise InputError(f"Message {place} (role {role!r}) has no text. Give it a 'content', or leave it out.")
     name = (message.get("name") or message.get("tool_call_id")) if _ROLES[role] == _TOOL else None

@@ -1,5 +1,6 @@
 """A value as a request brings it -> what the program's field is declared to take. Pure."""
 
+import re
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,9 @@ from mlflow_dspy_plugin.errors import InputError
 from mlflow_dspy_plugin.programs.fields import Fields
 from mlflow_dspy_plugin.programs.schema import unwrap_optional
 
+# As JSON's `"\\ud83d"` becomes one in Python.
+_HALF = re.compile(r"[\ud800-\udfff]")
+
 
 def declared_values(given: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     """The values of one row as the program's fields are declared to take them.
@@ -21,10 +25,34 @@ def declared_values(given: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     Raises:
         InputError: If a field that needs a value has none, or has one that it cannot be made of.
     """
+    for name, value in given.items():
+        check_sendable(value, f"The field {name!r}")
     if fields.inputs is None:
         return dict(given)
     values = {name: _declared(name, value, fields.inputs.get(name, Any)) for name, value in given.items()}
     return {name: value for name, value in values.items() if not _is_left_out(name, value, fields)}
+
+
+def check_sendable(value: Any, what: str) -> None:
+    """Check that the texts in a value can be written as UTF-8.
+
+    Args:
+        value: A value as JSON has them, or any other.
+        what: Where it stands, to be named.
+
+    Raises:
+        InputError: If one has half of a letter that UTF-16 writes as two.
+    """
+    if isinstance(value, str):
+        if not value.isascii() and _HALF.search(value):
+            raise InputError(f"{what} has half of a letter (a lone surrogate), which cannot be sent. Take it out.")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_sendable(key, what)
+            check_sendable(item, what)
+    elif isinstance(value, list):
+        for item in value:
+            check_sendable(item, what)
 
 
 def is_nothing(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """The `params` of one request: what each asks for. Pure."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,4 +47,7 @@ def params_of(given: Mapping[str, Any] | None, models: Collection[str]) -> Param
     if (model := asked.get(names.PARAM_MODEL)) is not None and model not in models:
         allowed = f"it may ask for {', '.join(models)}" if models else "it was logged with no allowed_models"
         raise InputError(f"The param {names.PARAM_MODEL!r} is {model!r}, which this model does not allow: {allowed}.")
+    for name, value in asked.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"The param {name!r} is {value}, which cannot be sent. Give a finite number.")
     return Params(asked, on_error, with_trace, with_status)

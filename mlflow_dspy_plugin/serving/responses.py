@@ -30,6 +30,7 @@ _OPTIONS = {
     "tool_choice": "tool_choice",
     "user": "user",
     "custom_inputs": "custom_inputs",
+    names.PARAM_MODEL: names.PARAM_MODEL,
     names.PARAM_STATUS: names.PARAM_STATUS,
 }
 

@@ -18,7 +18,7 @@ _ID_CHARACTERS = 16
 
 
 @dataclass
-class Content:
+class RowContent:
     """What a row is about, as plain JSON.
 
     Attributes:
@@ -54,7 +54,7 @@ class Seen:
     tokens: int = 0
     cost: float | None = None
     trace_id: str | None = None
-    content: Content | None = None
+    content: RowContent | None = None
 
 
 class Results:
@@ -82,12 +82,12 @@ class Results:
         return [_table_row(content, score) for content, score, _ in self._told]
 
     @functools.cached_property
-    def _told(self) -> list[tuple[Content, Any, Seen]]:
+    def _told(self) -> list[tuple[RowContent, Any, Seen]]:
         rows = zip(self._results, self._seen, strict=True)
         return [(_content(example, prediction, seen), score, seen) for (example, prediction, score), seen in rows]
 
 
-def content_of(example: Any, prediction: Any) -> Content | None:
+def content_of(example: Any, prediction: Any) -> RowContent | None:
     """What a row is about; None where the example cannot be read."""
     return attempt(lambda: _read(example, prediction), lambda error: None)
 
@@ -106,16 +106,16 @@ def expected_of(example: Any) -> Mapping[str, Any]:
     return {name: value for name, value in items.items() if name not in inputs}
 
 
-def _content(example: Any, prediction: Any, seen: Seen) -> Content:
+def _content(example: Any, prediction: Any, seen: Seen) -> RowContent:
     if seen.content is not None and seen.prediction is prediction:
         return seen.content
-    return content_of(example, prediction) or Content({}, {}, None)
+    return content_of(example, prediction) or RowContent({}, {}, None)
 
 
-def _read(example: Any, prediction: Any) -> Content:
+def _read(example: Any, prediction: Any) -> RowContent:
     prediction = prediction_in(prediction)
     given = dict(prediction.items()) if isinstance(prediction, dspy.Example) else prediction
-    return Content(_fields(inputs_of(example)), _fields(expected_of(example)), plain(given))
+    return RowContent(_fields(inputs_of(example)), _fields(expected_of(example)), plain(given))
 
 
 def _fields(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     return told if isinstance(told, dict) else {"unreadable": told}
 
 
-def _row(content: Content, score: Any, seen: Seen) -> dict[str, Any]:
+def _row(content: RowContent, score: Any, seen: Seen) -> dict[str, Any]:
     return {
         "id": content.id,
         "inputs": content.inputs,
@@ -139,7 +139,7 @@ def _row(content: Content, score: Any, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _table_row(content: Content, score: Any) -> dict[str, Any]:
+def _table_row(content: RowContent, score: Any) -> dict[str, Any]:
     example = {f"example_{name}": value for name, value in {**content.inputs, **content.expected}.items()}
     given = content.prediction if isinstance(content.prediction, dict) else {}
     return {"score": plain(score), **example, **{f"pred_{name}": value for name, value in given.items()}}

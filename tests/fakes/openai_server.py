@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from tests.fakes import chat, other_apis, wire
@@ -22,6 +23,7 @@ __all__ = ["BUILT_IN", "Fault", "Model", "OpenAIServer", "Recorded", "Reply", "T
 
 HOST = "127.0.0.1"
 BACKLOG = 1024
+_reader: ContextVar[asyncio.StreamReader] = ContextVar("reader")
 
 
 def echo(messages: chat.Messages, body: chat.Body) -> str:
@@ -132,6 +134,7 @@ class OpenAIServer:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connection_count += 1
+        _reader.set(reader)
         # A client that hangs up, at whatever moment, ends its own connection and nothing else.
         with closing(writer), suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._exchange(reader, writer):
@@ -165,7 +168,7 @@ class OpenAIServer:
             key = request.headers.get("authorization", "").removeprefix("Bearer ")
             parts = [error_response(fault, key=key, model=body.get("model", ""))]
         with self._under_way():
-            await asyncio.sleep(self.latency)
+            await passing(self.latency)
             await self._send(writer, parts)
         return whole
 
@@ -223,10 +226,22 @@ class OpenAIServer:
             for index, part in enumerate(parts):
                 if index and self.chunk_latency:
                     await writer.drain()
-                    await asyncio.sleep(self.chunk_latency)
+                    await passing(self.chunk_latency)
                 writer.write(part)
         finally:
             self.streaming -= len(parts) > 1
+
+
+async def passing(seconds: float) -> None:
+    """Let time pass, as long as the client is there.
+
+    Raises:
+        ConnectionResetError: Once it has hung up.
+    """
+    with suppress(asyncio.TimeoutError):
+        # It sends nothing before it has its answer.
+        if seconds and not await asyncio.wait_for(_reader.get().read(1), seconds):
+            raise ConnectionResetError
 
 
 def response_parts(body: chat.Body, replies: list[Reply], number: int) -> list[bytes]:

@@ -7,13 +7,26 @@ import pytest
 from tests.fakes.openai_server import OpenAIServer, Reply, Usage
 from tests.fakes.script import chat_text
 from tests.packaging.no_store import store  # noqa: F401
+from tests.server.running import running
 
-ANSWER = "the black bear of the north"
+# Longer than what DSPy holds back.
+ANSWER = "the black bear of the north, which is the only one of its kind that was seen in these woods"
 
 
 def bears(messages, body):
     """Answers every question alike."""
-    return Reply(chat_text({"reasoning": "There is a show.", "answer": ANSWER}), usage=Usage(10, 5))
+    return Reply(chat_text({"answer": ANSWER}), usage=Usage(10, 5))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A language model, and a server of a model that asks it, for all tests of a file."""
+    folder = tmp_path_factory.mktemp("shared") / "model"
+    with OpenAIServer({"bears": bears}) as lm:
+        with dspy.context(lm=language_model(lm), adapter=dspy.ChatAdapter()):
+            mlflow.dspy.save_model(dspy.Predict("question -> answer"), folder)
+        with running(folder) as server:
+            yield lm, server
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import dspy
 import pytest
 
+from mlflow_dspy_plugin.seams.invocations import FORMATS
 from tests.server import programs
 from tests.server.running import running
 
@@ -40,7 +41,6 @@ ROWS = {
     "null input": {"inputs": None},
     "missing field": {"inputs": {}},
     "another field": {"inputs": {"query": "x"}},
-    "a number for a text": {"inputs": {"question": 3}},
     "a list for a text": {"dataframe_records": [{"question": ["x"]}]},
     "no rows": {"dataframe_records": []},
     "rows of no kind": {"dataframe_records": [1]},
@@ -50,10 +50,9 @@ ROWS = {
     "split of a list": {"dataframe_split": [1]},
     "ragged split": {"dataframe_split": {"columns": ["question"], "data": [["x", "y"]]}},
     "unknown split": {"dataframe_split": {"columns": ["question"], "data": [["x"]], "rows": 3}},
-    "huge number": {"inputs": {"question": 10**400}},
     "unknown param": {"inputs": {"question": "x"}, "params": {"heat": 1}},
     "ill-typed param": {"inputs": {"question": "x"}, "params": {"temperature": "hot"}},
-    "huge param": {"inputs": {"question": "x"}, "params": {"max_tokens": 10**400}},
+    "huge param": {"inputs": {"question": "x"}, "params": {"temperature": 10**400}},
     "another model": {"inputs": {"question": "x"}, "params": {"model": "openai/lions"}},
     "params of a text": {"inputs": {"question": "x"}, "params": "hot"},
     "params of a list": {"inputs": {"question": "x"}, "params": [1]},
@@ -63,9 +62,8 @@ ROWS = {
 
 
 @pytest.fixture
-def server(qa):
-    with running(qa) as server:
-        yield server
+def server(shared):
+    return shared[1]
 
 
 def post(server, path: str, body: bytes, content_type: str | None = JSON):
@@ -79,20 +77,24 @@ def check(response, status: int) -> None:
     told = response.json()
     message = told["error"]["message"] if "error" in told else told["message"]
     assert 0 < len(message) <= 4100
-    assert not any(word in response.text for word in ("Traceback", "site-packages", "/work/", "/tmp/", ".py", "File "))
+    assert not any(word in response.text for word in ("Traceback", "site-packages", "/work/", "/tmp/", '.py"', "File "))
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_a_body_that_cannot_be_read_is_a_bad_request(kind, server, lm):
+def test_a_body_that_cannot_be_read_is_a_bad_request(kind, shared):
+    lm, server = shared
+    lm.requests.clear()
     for path in PATHS:
         check(post(server, path, BODIES[kind]), 400)
-    assert lm.request_count == 0
+    assert not lm.requests
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_an_input_that_does_not_fit_the_model_is_a_bad_request(kind, server, lm):
+def test_an_input_that_does_not_fit_the_model_is_a_bad_request(kind, shared):
+    lm, server = shared
+    lm.requests.clear()
     check(server.ask(ROWS[kind]), 400)
-    assert lm.request_count == 0
+    assert not lm.requests
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_a_body_of_another_type_is_not_read(content_type, server):
 def test_tables_are_read_by_invocations_alone(server):
     for path in PATHS[1:]:
         check(post(server, path, b"question\nx\n", "text/csv"), 415)
-    for content_type in ("text/csv", "application/vnd.apache.parquet"):
+    for content_type in FORMATS[0], *FORMATS[2:]:
         for body in (b"", b"\xff\xfe", b'a\n"'):
             check(post(server, "/invocations", body, content_type), 400)
 
@@ -134,9 +136,11 @@ def test_a_path_or_method_that_is_not_there_is_told_in_the_protocol_s_form(metho
     assert ("error" in response.json()) == path.startswith("/v1/")
 
 
-def test_half_a_letter_is_refused_before_the_language_model_is_asked(server, lm):
+def test_half_a_letter_is_refused_before_the_language_model_is_asked(shared):
+    lm, server = shared
+    lm.requests.clear()
     check(post(server, "/v1/chat/completions", CHAT % b"\\ud83d"), 400)
-    assert lm.request_count == 0
+    assert not lm.requests
 
 
 def test_an_input_that_python_reads_as_no_number_is_answered_or_refused(save):
@@ -149,7 +153,9 @@ def test_an_input_that_python_reads_as_no_number_is_answered_or_refused(save):
 
 def test_numbers_that_json_lacks_are_refused_by_openai_s_protocols(server):
     check(post(server, "/v1/chat/completions", CHAT[:-1].replace(b"%s", b"x") + b', "temperature": NaN}'), 400)
-    check(post(server, "/v1/chat/completions", CHAT[:-1].replace(b"%s", b"x") + b', "seed": ' + b"9" * 5000 + b"}"), 400)
+    check(
+        post(server, "/v1/chat/completions", CHAT[:-1].replace(b"%s", b"x") + b', "seed": ' + b"9" * 5000 + b"}"), 400
+    )
     check(post(server, "/v1/responses", b'{"input": "x", "temperature": Infinity}'), 400)
 
 

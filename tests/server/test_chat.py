@@ -17,9 +17,8 @@ LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 
 @pytest.fixture
-def server(qa):
-    with running(qa) as server:
-        yield server
+def server(shared):
+    return shared[1]
 
 
 def streamed(server, **body) -> list[dict]:
@@ -95,7 +94,9 @@ def test_tools_are_called_in_openai_s_form_whole_and_as_a_stream(save, lm):
     assert chunks[-1]["finish_reason"] == "tool_calls"
 
 
-def test_what_is_asked_for_reaches_the_language_model(server, lm):
+def test_what_is_asked_for_reaches_the_language_model(shared):
+    lm, server = shared
+    lm.requests.clear()
     server.ask({**ASK, "temperature": 0.25, "seed": 7, "model": "qa"}, PATH)
     [asked] = lm.requests
     assert (asked.body["temperature"], asked.body["seed"], asked.body["model"]) == (0.25, 7, "bears")

@@ -5,14 +5,13 @@ import re
 
 import pytest
 
+from mlflow_dspy_plugin.seams.invocations import FORMATS
 from mlflow_dspy_plugin.server.app import ENDPOINTS
-from tests.server.running import running
 
 
 @pytest.fixture
-def server(qa):
-    with running(qa) as server:
-        yield server
+def server(shared):
+    return shared[1]
 
 
 def test_the_page_has_each_endpoint(server):
@@ -46,8 +45,4 @@ def test_the_bodies_on_the_page_are_those_that_are_taken(server):
     assert {"messages", "model", "stream", "stream_options", "temperature", "tools"} <= properties("/v1/chat/completions")  # fmt: skip
     assert {"input", "model", "stream", "instructions"} <= properties("/v1/responses")
     assert {"inputs", "instances", "dataframe_split", "dataframe_records", "params", "stream"} <= properties("/invocations")  # fmt: skip
-    assert set(document["paths"]["/invocations"]["post"]["requestBody"]["content"]) == {
-        "application/json",
-        "text/csv",
-        "application/vnd.apache.parquet",
-    }
+    assert set(document["paths"]["/invocations"]["post"]["requestBody"]["content"]) == set(FORMATS)

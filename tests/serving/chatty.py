@@ -2,9 +2,22 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import dspy
+
+
+def look(place: str) -> str:
+    """Looks there."""
+    return f"a bear in {place}"
+
+
+def looking(answer: str) -> Iterator[dict[str, Any]]:
+    """What a `dspy.ReAct` with that tool is told by its language model."""
+    yield {"next_thought": "look", "next_tool_name": "look", "next_tool_args": {"place": "the zoo"}}
+    yield {"next_thought": "done", "next_tool_name": "finish", "next_tool_args": {}}
+    yield {"reasoning": "seen", "answer": answer}
 
 
 class Messages(dspy.Module):

@@ -222,21 +222,10 @@ def test_a_usage_that_no_provider_tells_is_left_out():
     assert "usage" not in unknown and unknown["choices"][0]["finish_reason"] == "stop"
 
 
-def look(place: str) -> str:
-    """Looks there."""
-    return f"a bear in {place}"
-
-
 @pytest.mark.parametrize("asked", [True, False])
 def test_messages_of_tools_are_told_where_they_are_asked_for(asked, served):
-    answers = iter(
-        [
-            {"next_thought": "look", "next_tool_name": "look", "next_tool_args": {"place": "the zoo"}},
-            {"next_thought": "done", "next_tool_name": "finish", "next_tool_args": {}},
-            {"reasoning": "seen", "answer": BEARS},
-        ]
-    )
-    model = served(dspy.ReAct("question -> answer", tools=[look]), lambda messages: chat_text(next(answers)))
+    answers = chatty.looking(BEARS)
+    model = served(dspy.ReAct("question -> answer", tools=[chatty.look]), lambda messages: chat_text(next(answers)))
     chunks = list(model.predict_stream({**ASK, "status_messages": asked}))
     told = [chunk for chunk in chunks if "status" in chunk]
     assert bool(told) == asked

@@ -145,3 +145,21 @@ def test_no_value_is_none_where_that_may_be_and_else_the_default():
         {"x": "1.5", "k": 2, "text": "t", "any": "a"},
         {"x": "None", "k": 2, "text": "d", "any": None},
     ]
+
+
+@pytest.mark.parametrize(
+    "value", ["\ud83d", ["deep", {"in": "a list \ude00"}], {"\ud83d": 1}], ids=["text", "list", "key"]
+)
+def test_half_of_a_letter_is_refused_by_the_name_of_its_field(value):
+    model = served(Echo())._model_impl
+    with pytest.raises(InputError, match="The field 'any' has half of a letter"):
+        model.predict({"x": 1, "any": value})
+    assert model.predict({"x": 1, "any": "\U0001f600"})["any"] == "\U0001f600"
+
+
+def test_what_is_nested_too_deeply_is_the_fault_of_whoever_sent_it():
+    nested = {}
+    for _ in range(5_000):
+        nested = {"in": nested}
+    with pytest.raises(InputError, match="nested too deeply"):
+        served(Echo())._model_impl.predict({"x": 1, "any": nested})

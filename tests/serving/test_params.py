@@ -278,3 +278,9 @@ def test_params_hold_while_other_requests_change_what_the_program_keeps():
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(ask, range(100))) == [{"answer": "ok"}] * 100
     assert len(model.get_raw_model().seen) == 20_100
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_cannot_be_sent_is_refused(saved, number):
+    with pytest.raises(InputError, match="The param 'temperature' is (nan|inf)"):
+        saved().predict({"question": "q"}, params={"temperature": number})

@@ -301,22 +301,11 @@ def test_the_effort_of_reasoning_reaches_the_language_model(server):
     assert server.requests[-1].body["reasoning_effort"] == "low"
 
 
-def look(at: str) -> str:
-    """Looks there."""
-    return f"a bear in {at}"
-
-
 @pytest.mark.parametrize("asked", [True, None])
 def test_messages_of_tools_are_events_where_they_are_asked_for(asked, server):
-    answers = iter(
-        [
-            {"next_thought": "look", "next_tool_name": "look", "next_tool_args": {"at": "the zoo"}},
-            {"next_thought": "done", "next_tool_name": "finish", "next_tool_args": {}},
-            {"reasoning": "seen", "answer": "the black bear"},
-        ]
-    )
+    answers = chatty.looking("the black bear")
     server.models["bears"] = lambda messages, body: chat_text(next(answers))
-    model = served(dspy.ReAct("question -> answer", tools=[look]), infer_code_paths=False)
+    model = served(dspy.ReAct("question -> answer", tools=[chatty.look]), infer_code_paths=False)
     events = list(model.predict_stream({"input": [ASK], "status_messages": asked}))
     told = [event for event in events if event["type"] == "response.status"]
     assert bool(told) == bool(asked)

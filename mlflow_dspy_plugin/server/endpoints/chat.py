@@ -22,10 +22,12 @@ _USAGE = "usage"
 async def answer(asked: Asked) -> ASGIApp:
     """Answer a request to the model that it names; without a name to the first."""
     body = await read_by(object_of, asked.body, asked.content_type)
-    served = asked.server.models.answering(taken(body, "model", str, "the name of a model") or None)
+    name = taken(body, "model", str, "the name of a model") or None
+    served = asked.server.models.answering(name)
     streams = taken(body, "stream", bool, "true or false")
     with_usage = _with_usage(taken(body, "stream_options", dict, "an object"))
-    request = served.chat.read(body)
+    # Of a language model, if it is none of a served model.
+    request = served.chat.read(body if name in (None, served.name) else {**body, "model": name})
     async with contextlib.AsyncExitStack() as held:
         await held.enter_async_context(asked.server.turn(served))
         if not streams:

@@ -3,14 +3,17 @@
 import contextlib
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from mlflow_dspy_plugin.seams.invocations import FORMATS, Read, decoded, written
+from mlflow_dspy_plugin.errors import InputError
+from mlflow_dspy_plugin.seams.invocations import FORMATS, Read, written
 from mlflow_dspy_plugin.server import openapi, sse
-from mlflow_dspy_plugin.server.bodies import json_response, read_by, taken
+from mlflow_dspy_plugin.server.bodies import JSON, json_response, object_of, read_by, taken
 from mlflow_dspy_plugin.server.endpoint import Asked, Endpoint
 from mlflow_dspy_plugin.server.models import ServedModel
+from mlflow_dspy_plugin.serving.calls import Ending
 
 
 async def answer(asked: Asked) -> ASGIApp:
@@ -30,11 +33,34 @@ async def answer(asked: Asked) -> ASGIApp:
 
 def _read(body: bytes, content_type: str, served: ServedModel) -> tuple[bool, Read]:
     """Whether the answer is to be a stream, and the input."""
-    if content_type.partition(";")[0].strip() not in FORMATS:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in FORMATS:
         raise HTTPException(415, f"The body is of the type {content_type!r:.100}. Send one of {', '.join(FORMATS)}.")
-    told = decoded(body, content_type)
-    streams = isinstance(told, dict) and taken(told, "stream", bool, "true or false")
-    return bool(streams), served.invocations.read(told, content_type)
+    if media_type != JSON:
+        return False, _checked(served, body, content_type)
+    # MLflow takes NaN for a missing number.
+    told = object_of(body, content_type, is_strict=False)
+    streams = taken(told, "stream", bool, "true or false")
+    read = _checked(served, told, JSON)
+    if not read.is_unwrapped:
+        _check_params(told.get("params"), served)
+    return bool(streams), read
+
+
+def _checked(served: ServedModel, told: bytes | dict[str, Any], content_type: str) -> Read:
+    ending = Ending.of(lambda: served.invocations.read(told, content_type))
+    if isinstance(ending.error, Exception) and not isinstance(ending.error, MlflowException):
+        # What pandas and numpy make of strange values: too long a number, too deep a list.
+        raise InputError(f"The input cannot be read ({type(ending.error).__name__}). Send other values.") from None
+    return ending.result()
+
+
+def _check_params(given: Any, served: ServedModel) -> None:
+    """Refuse what MLflow would ignore: whoever gives a param expects something of it."""
+    schema = served.metadata.get_params_schema()
+    known = [param.name for param in schema.params] if schema else []
+    if unknown := [name for name in given or () if name not in known]:
+        raise InputError(f"This model has no params {unknown!r:.200}. It has {', '.join(known) or 'none'}.")
 
 
 _INPUT: dict[str, Any] = {
@@ -63,6 +89,7 @@ _INPUT: dict[str, Any] = {
         for key in ("dataframe_split", "dataframe_records", "instances", "inputs", "messages", "input")
     ],
 }
+_TABLE = {"type": "string", "format": "binary", "description": "A table with the inputs as columns."}
 _ANSWER: dict[str, Any] = {
     "description": "The predictions; of a model of an OpenAI task its answer by itself.",
     "type": "object",
@@ -71,11 +98,8 @@ _ANSWER: dict[str, Any] = {
 _DESCRIBED = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {"schema": _INPUT},
-            "text/csv": {"schema": {"type": "string"}},
-            "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
-        },
+        # MLflow 3.4 reads no parquet.
+        "content": {each: {"schema": _INPUT if each == JSON else _TABLE} for each in FORMATS},
     },
     "responses": openapi.answered(_ANSWER, "MlflowError", streams=True),
 }
