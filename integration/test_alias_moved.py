@@ -1,6 +1,7 @@
 """A model that is served by an alias is exchanged under load: nobody notices, also where a version or the registry fails."""
 
 import json
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import dspy
 import mlflow
 import pytest
+from mlflow.models.model import ModelInfo
 
 from integration.conftest import CANARY_KEY
 from integration.deployments import Deployed, deployed
@@ -46,11 +48,13 @@ class Registry:
 
     Attributes:
         uri: Its address.
+        artifacts: Where it has the files of models.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder, self._port = folder, free_port()
         self._environment = {**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self.artifacts = folder / "artifacts"
         self.uri = f"http://127.0.0.1:{self._port}"
 
     @contextmanager
@@ -59,7 +63,7 @@ class Registry:
         command = [
             *(PYTHON.parent / "mlflow", "server", "--host", "127.0.0.1", "--port", self._port, "--workers", 1),
             *("--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db"),
-            *("--artifacts-destination", self._folder / "artifacts"),
+            *("--artifacts-destination", self.artifacts),
         ]
         with running(command, self._folder / "log", environment=self._environment) as process:
             process.wait_until(lambda: answers(f"{self.uri}/health"), "answered /health", 90)
@@ -73,13 +77,18 @@ def registry(environment, lm, tmp_path_factory) -> Iterator[Registry]:
     with registry.up():
         mlflow.set_tracking_uri(registry.uri)
         mlflow.set_experiment("versions")
-        with dspy.context(lm=dspy.LM("openai/versions", api_base=lm.base_url, cache=False, num_retries=0)):
-            for instructions in INSTRUCTIONS:
-                program = dspy.Predict(dspy.Signature("question -> answer", instructions))
-                example = {"question": "Which version?"}
-                mlflow.dspy.log_model(program, name="qa", registered_model_name="qa", input_example=example)
+        for instructions in INSTRUCTIONS:
+            log_version(instructions, lm)
     yield registry
     mlflow.set_tracking_uri(before)
+
+
+def log_version(instructions: str, lm: OpenAIServer) -> ModelInfo:
+    """Log one more version."""
+    program = dspy.Predict(dspy.Signature("question -> answer", instructions))
+    with dspy.context(lm=dspy.LM("openai/versions", api_base=lm.base_url, cache=False, num_retries=0)):
+        example = {"question": "Which version?"}
+        return mlflow.dspy.log_model(program, name="qa", registered_model_name="qa", input_example=example)
 
 
 def move(version: int) -> None:
@@ -157,14 +166,15 @@ def test_a_registry_that_is_down_holds_up_nobody_and_its_alias_is_followed_again
 def test_a_version_that_cannot_be_read_leaves_the_old_one(registry, lm, environment, tmp_path):
     variables = {**environment, "MLFLOW_TRACKING_URI": registry.uri}
     with registry.up():
-        client = mlflow.MlflowClient()
-        empty = client.create_model_version("qa", "mlflow-artifacts:/nothing/here")
+        empty = log_version(INSTRUCTIONS[0], lm)
+        (artifacts,) = registry.artifacts.rglob(empty.model_id)
+        shutil.rmtree(artifacts)
         move(1)
         with (
             deployed("models:/qa@prod", tmp_path, variables, reload=0.5, tracing="false", warm_up="false") as server,
             load(server.port, "/invocations", QUESTION, 10) as asked,
         ):
-            move(int(empty.version))
+            move(empty.registered_model_version)
             status = wait_until(server, asked, lambda status: status["reload_failure"])
             assert status["version"] == "1" and str(tmp_path) not in status["reload_failure"]
             asked.wait_for(told_by(INSTRUCTIONS[0]), 50)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
+import anyio.to_thread
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -77,7 +78,8 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
             yield
         following.stop()
         await under_way.ended(told.drain)
-        await asyncio.to_thread(flush_traces)
+        # Not in the pool, whose threads programs may hang in.
+        await anyio.to_thread.run_sync(flush_traces)
         if log is not None:
             log.close()
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import signal
 import socket
 import threading
@@ -19,6 +20,7 @@ from mlflow_dspy_plugin.server.settings import ServerSettings
 # Longer than what stands between clients and a server (60 seconds in most) keeps a connection: one that the server
 # closes first may just be taking a request.
 _IDLE_SECONDS = 75
+_THREADS_SECONDS = 3
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -31,11 +33,30 @@ def serve(settings: ServerSettings) -> None:
     """
     check_reach(settings)
     _check_free(settings.host, settings.port)
-    server = uvicorn.Server(_config_of(settings))
+    server = _Server(_config_of(settings))
     with _ending_well():
         server.run()
+    server.patience.cancel()
     if not server.started:
         raise DeploymentError("The server could not begin. What it has logged says why.")
+
+
+class _Server(uvicorn.Server):
+    """A server that does not wait at its end for threads in which programs hang: nobody waits for their answers.
+
+    Attributes:
+        patience: Ends the process some time after all else has ended, unless it is cancelled.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.patience = threading.Timer(_THREADS_SECONDS, os._exit, (0,))
+        self.patience.daemon = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what waits for requests, and those who are under way; the event loop waits for its threads then."""
+        await super().shutdown(sockets)
+        self.patience.start()
 
 
 def _config_of(settings: ServerSettings) -> uvicorn.Config:

@@ -5,14 +5,13 @@ import functools
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from mlflow_dspy_plugin.server.bodies import JSON
 from mlflow_dspy_plugin.server.failures import failure_of
 from mlflow_dspy_plugin.server.following import Followed, Follower, Following, followed_among
 from mlflow_dspy_plugin.server.models import Models, ServedModel, load_model
+from mlflow_dspy_plugin.server.own_code import check_code
 from mlflow_dspy_plugin.server.settings import ServerSettings
 
 
@@ -50,13 +49,14 @@ def _take_over(
         Exception: Whatever speaks against it.
     """
     loaded = load_model(followed.name, followed.uri_of(version))
+    check_code(loaded)
     served = replace(loaded, uri=told.models[followed.name], version=version)
     _show(served, loop, told.timeout if told.warm_up else None)
     models.replace(served)
 
 
 def _show(served: ServedModel, loop: asyncio.AbstractEventLoop, seconds: float | None) -> None:
-    """Have a model read its input example, if it has one, and answer the first row of it.
+    """Have a model read its input example, if it has one, and answer it.
 
     Args:
         served: The model.
@@ -70,18 +70,13 @@ def _show(served: ServedModel, loop: asyncio.AbstractEventLoop, seconds: float |
     if seconds is None:
         return
     # In that loop: what a program and its language model keep belongs to the one that they are used in first.
-    answering = asyncio.run_coroutine_threadsafe(_answered(served, _first(read.data), read.params, seconds), loop)
+    answering = asyncio.run_coroutine_threadsafe(_answered(served, read.data, read.params, seconds), loop)
     answering.result()
 
 
 async def _answered(served: ServedModel, data: Any, params: dict[str, Any] | None, seconds: float) -> None:
     with served.invocations.answering():
         await asyncio.wait_for(served.pyfunc.apredict(data, params), seconds)
-
-
-def _first(data: Any) -> Any:
-    """One row: an example of many would ask the language model as often."""
-    return data[:1] if isinstance(data, (pd.DataFrame, pd.Series, np.ndarray, list)) else data
 
 
 def _note(models: Models, name: str, version: str, error: BaseException | None) -> None:

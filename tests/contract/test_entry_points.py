@@ -1,12 +1,17 @@
 """The entry points of the package, as an installed MLflow finds them."""
 
+import subprocess
+import sys
 from importlib.metadata import entry_points, version
 
 import dspy
 import mlflow
+from mlflow.deployments import get_deploy_client
+from mlflow.deployments.interface import plugin_store
 from mlflow.tracking.context.registry import _run_context_provider_registry
 
 import mlflow_dspy_plugin
+from mlflow_dspy_plugin.entry_points import deployments
 from mlflow_dspy_plugin.entry_points.run_context import DspyRunContext
 
 
@@ -17,6 +22,19 @@ def test_mlflow_has_loaded_the_run_context_provider():
 def test_the_command_is_installed():
     (command,) = entry_points(group="console_scripts", name="mlflow-dspy")
     assert callable(command.load())
+
+
+def test_mlflow_finds_the_deployment_target():
+    plugin = plugin_store["dspy"]
+    assert plugin is deployments and "run-local -t dspy" in plugin.target_help()
+    assert type(get_deploy_client("dspy:http://127.0.0.1:5001")) is deployments.DspyDeploymentClient
+
+
+def test_the_deployment_target_imports_nothing_that_serves_until_it_is_used():
+    code = (
+        "import sys, mlflow_dspy_plugin.entry_points.deployments; print(sorted({'dspy', 'uvicorn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_a_run_carries_the_versions_of_dspy_and_of_the_plugin():
