@@ -104,6 +104,17 @@ class Process:
             raise self._failure(f"ended with {self._popen.returncode}")
         return Finished(self.stdout, self.stderr)
 
+    def end(self, seconds: float) -> int:
+        """Ask it to end, and give what it ended with.
+
+        Raises:
+            ProcessFailed: If it takes longer.
+        """
+        self._popen.terminate()
+        if not self._ended_within(seconds):
+            raise self._failure(f"had not ended {seconds:.0f} s after it was asked to")
+        return self._popen.returncode
+
     def stop(self) -> None:
         """End it and all that it has started."""
         self._signal(signal.SIGTERM)

@@ -57,6 +57,32 @@ def test_the_serving_benchmark_measures_all_contenders(tmp_path, environment):
         assert measured["rate"] > 0 and measured["cpu"] > 0
         assert 0 < measured["lm"] <= int(clients)
     assert figures["batch"]["ratio"] > 0
+    assert set(figures["stream"]) == {"mlflow", "plugin", "bare"}
+    for name, measured in figures["stream"].items():
+        # Two streams of two fields of ten words.
+        assert len(measured["first"]) == 2 and len(measured["later"]) == 38, name
+        assert min(measured["first"] + measured["later"]) > 0
+
+
+def test_the_server_benchmark_measures_all_contenders(tmp_path, environment):
+    figures_file = tmp_path / "figures.json"
+    command = [PYTHON, "-m", "benchmarks.server", "--quick", "--json", figures_file]
+    finished = run(command, tmp_path / "run", seconds=400, environment=environment, cwd=ROOT)
+    figures = json.loads(figures_file.read_text())["figures"]
+    for name, [measured] in figures["requests"]["4"].items():
+        assert name in finished.stdout
+        assert measured["errors"] == {} and measured["answers"] > 0
+        assert measured["cpu"] > 0 and 0 < measured["lm"] <= 4
+    traces = figures["requests"]["traces"]
+    assert traces["stored after the next process"] == traces["answers"] > 0
+    [(_, by_name)] = figures["stream"].items()
+    assert set(by_name) == {"plugin", "traced", "bare"}
+    for heard in by_name.values():
+        assert heard["errors"] == {} and heard["whole"] == len(heard["first"]) > 0
+        assert len(heard["later"]) == 19 * heard["whole"]
+    for remembered in figures["memory"].values():
+        assert remembered["requests"][-1] >= 100 and remembered["errors"] == {}
+        assert min(remembered["memory"]) > 0
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,10 @@ METRIC_FAILURES = "failures"
 TRACE_PROGRAM = "mlflow.dspy.program"
 TRACE_DSPY_VERSION = "mlflow.dspy.version"
 TRACE_MODEL_ID = "mlflow.modelId"
+TRACE_REQUEST_ID = "mlflow.dspy.request_id"
+TRACE_SERVED_MODEL = "mlflow.dspy.served_model"
+TRACE_SERVED_VERSION = "mlflow.dspy.served_version"
+TRACE_TRACEPARENT = "mlflow.dspy.traceparent"
 SPAN_GRAPH = "dspy.program.graph"
 
 # Keys of the flavor's section in an MLmodel file.

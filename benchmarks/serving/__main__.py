@@ -5,6 +5,7 @@ Run it as a module, `python -m benchmarks.serving`, from the root of the checkou
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -18,13 +19,13 @@ from typing import Any
 
 from benchmarks.cpu import cpu_seconds_of_session
 from benchmarks.figures import headline, summary, surroundings, table
-from benchmarks.serving.contenders import CONTENDERS, Server, environment, saved, served
+from benchmarks.serving.contenders import CONTENDERS, Server, environment, model_of, served
 from benchmarks.serving.lm import language_model
 from benchmarks.serving.load import load
 from benchmarks.serving.rows import THREADS
 
 LATENCY = 0.2
-MEASURES = ("requests", "batch")
+MEASURES = ("requests", "batch", "stream")
 ROWS = 64
 _GOALS = {
     32: "plugin: at least 4 times mlflow, 95% of bare, p95 under 300 ms",
@@ -43,6 +44,11 @@ _HEAD = (
     "stall: s",
     "LM calls at once",
 )
+_STREAMED_BY = {
+    "mlflow": "mlflow: predict_stream",
+    "plugin": "plugin: predict_stream",
+    "bare": "bare: dspy.streamify",
+}
 Figures = dict[str, Any]
 
 
@@ -106,16 +112,8 @@ def rows(figures: Mapping[str, Sequence[Figures]]) -> list[tuple[str, ...]]:
 
 def batch(api_base: str, folder: Path, given: argparse.Namespace) -> Figures:
     """Time one row and a batch of them."""
-    model = folder / "model-plugin"
-    if not model.exists():
-        saved("plugin", api_base, folder)
-    command = [sys.executable, "-m", "benchmarks.serving.rows", str(model), str(ROWS), "1" if given.quick else "10"]
-    done = subprocess.run(
-        command, cwd=folder, env=environment(folder, "plugin"), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    seconds = json.loads(done.stdout.splitlines()[-1])
+    model = model_of("plugin", api_base, folder)
+    seconds = measured("plugin", folder, "rows", str(model), str(ROWS), "1" if given.quick else "10")
     row, all_rows = (statistics.median(seconds[name]) for name in ("row", "batch"))
     ratio = all_rows / (row * ROWS / THREADS)
     shown = [
@@ -124,6 +122,39 @@ def batch(api_base: str, folder: Path, given: argparse.Namespace) -> Figures:
     ]
     print(f"\npyfunc.predict\n{table(shown)}\ngoal: at most 1.2", flush=True)
     return {**seconds, "ratio": ratio}
+
+
+def stream(api_base: str, folder: Path, given: argparse.Namespace) -> dict[str, Figures]:
+    """Time the words of streams, from the language model to whoever iterates."""
+    found: dict[str, Figures] = {name: {"first": [], "later": []} for name in given.contender}
+    for _ in range(given.repeat):
+        for name in found:
+            what = api_base if CONTENDERS[name].flavor is None else str(model_of(name, api_base, folder))
+            figures = measured(name, folder, "streams", what, "2" if given.quick else "20")
+            found[name] = {which: found[name][which] + figures[which] for which in figures}
+    shown = [(_STREAMED_BY[name], *(_in_ms(figures[which]) for which in figures)) for name, figures in found.items()]
+    print(f"\n{table([('after the language model', 'first word: ms', 'later words: ms'), *shown])}")
+    print("goal: plugin within 10 ms", flush=True)
+    return found
+
+
+def measured(name: str, folder: Path, module: str, *arguments: str) -> Figures:
+    """What a measured process of a contender prints."""
+    command = [sys.executable, "-m", f"benchmarks.serving.{module}", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder, name), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _in_ms(seconds: Sequence[float]) -> str:
+    """Median and 99th percentile; a dash where nothing was streamed."""
+    if not seconds:
+        return "-"
+    ms = sorted(each * 1000 for each in seconds)
+    return f"{statistics.median(ms):.1f}, p99 {ms[math.ceil(len(ms) * 0.99) - 1]:.1f}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -144,7 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
         given.clients, given.seconds, given.warm_up, given.repeat = [4], 1.0, 1.0, 1
     about = surroundings("fastapi", "uvicorn", latency=LATENCY, seconds=given.seconds, repeat=given.repeat)
     print(headline(about), flush=True)
-    measures = {"requests": requests, "batch": batch}
+    measures = {"requests": requests, "batch": batch, "stream": stream}
     with tempfile.TemporaryDirectory() as folder, language_model(LATENCY) as api_base:
         figures = {what: measures[what](api_base, Path(folder), given) for what in given.what or MEASURES}
     if given.json:

@@ -70,12 +70,18 @@ def saved(name: str, api_base: str, folder: Path) -> Path:
     return model
 
 
+def model_of(name: str, api_base: str, folder: Path) -> Path:
+    """The model of a contender, saved once."""
+    model = folder / f"model-{name}"
+    return model if model.exists() else saved(name, api_base, folder)
+
+
 @contextmanager
 def served(name: str, api_base: str, folder: Path) -> Iterator[Server]:
     """Serve a contender."""
     port = str(free_port())
     if CONTENDERS[name].flavor:
-        model = saved(name, api_base, folder)
+        model = model_of(name, api_base, folder)
         command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local"]
         command += ["--host", "127.0.0.1", "--port", port]
     else:

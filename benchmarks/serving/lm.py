@@ -1,4 +1,4 @@
-"""A language model on loopback that answers every request alike after a while, at next to no CPU.
+"""A language model on loopback that answers every request alike after a while, whole or streamed, at next to no CPU.
 
 The tests' server reads what it is asked; this one only counts bytes, so that it is not what is measured.
 """
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchmarks.serving.moments import parts, wants_stream
 
 ROOT = Path(__file__).parents[2]
 _BACKLOG = 2048
@@ -41,12 +43,13 @@ class Connection(asyncio.Protocol):
 
     Args:
         latency: Seconds before an answer.
+        pace: Seconds from one word of a stream to the next.
     """
 
     at_once = most_at_once = 0
 
-    def __init__(self, latency: float) -> None:
-        self._latency, self._received = latency, b""
+    def __init__(self, latency: float, pace: float) -> None:
+        self._latency, self._pace, self._received = latency, pace, b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Remember where answers go."""
@@ -65,11 +68,19 @@ class Connection(asyncio.Protocol):
             return
         Connection.at_once += 1
         Connection.most_at_once = max(Connection.most_at_once, Connection.at_once)
-        asyncio.get_running_loop().call_later(self._latency, self._answer)
+        answer = (self._stream, parts()) if wants_stream(body) else (self._answer,)
+        asyncio.get_running_loop().call_later(self._latency, *answer)
 
     def _answer(self) -> None:
         Connection.at_once -= 1
         self._transport.write(_ANSWER)
+
+    def _stream(self, told: Iterator[bytes]) -> None:
+        if self._transport.is_closing() or (part := next(told, None)) is None:
+            Connection.at_once -= 1
+            return
+        self._transport.write(part)
+        asyncio.get_running_loop().call_later(self._pace, self._stream, told)
 
 
 def _length(head: bytes) -> int:
@@ -78,9 +89,9 @@ def _length(head: bytes) -> int:
 
 
 @contextmanager
-def language_model(latency: float) -> Iterator[str]:
+def language_model(latency: float, pace: float = 0.02) -> Iterator[str]:
     """Serve in a process of its own; gives the base URL for clients."""
-    command = [sys.executable, "-m", "benchmarks.serving.lm", str(latency)]
+    command = [sys.executable, "-m", "benchmarks.serving.lm", str(latency), str(pace)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         yield process.stdout.readline().strip()
@@ -89,20 +100,22 @@ def language_model(latency: float) -> Iterator[str]:
         process.wait()
 
 
-async def serve(latency: float) -> None:
+async def serve(latency: float, pace: float) -> None:
     """Serve until killed; says where on standard output."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(latency), sock=listener, backlog=_BACKLOG)
+    server = await loop.create_server(lambda: Connection(latency, pace), sock=listener, backlog=_BACKLOG)
     print(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", flush=True)
     await server.serve_forever()
 
 
 def main() -> None:
-    """Serve with the latency that is given."""
+    """Serve with the latency and the pace that are given."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.lm", description=__doc__)
     parser.add_argument("latency", type=float, help="seconds before an answer")
-    asyncio.run(serve(parser.parse_args().latency))
+    parser.add_argument("pace", type=float, help="seconds from one word of a stream to the next")
+    given = parser.parse_args()
+    asyncio.run(serve(given.latency, given.pace))
 
 
 if __name__ == "__main__":

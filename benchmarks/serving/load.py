@@ -19,12 +19,14 @@ class Load:
         latencies: How long each answer that came then had taken, in seconds.
         errors: Answers other than 200 then, and connections that broke, by what they said.
         stall: The longest time in which no answer came.
+        answers: How many answers there were at any time.
     """
 
     seconds: float
     latencies: list[float] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
     stall: float = 0.0
+    answers: int = 0
 
     @property
     def rate(self) -> float:
@@ -99,6 +101,7 @@ class _Clients:
 
     def _answered(self, begun: float) -> None:
         now = time.perf_counter()
+        self._seen.answers += 1
         if self._begin <= now <= self._end:
             self._seen.latencies.append(now - begun)
             self._ended.append(now)

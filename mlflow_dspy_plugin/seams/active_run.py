@@ -26,6 +26,16 @@ def experiment() -> str:
     return str(MLFLOW_EXPERIMENT_ID.get() or fluent._get_experiment_id())
 
 
+def settle_experiment() -> None:
+    """Have MLflow know the experiment of this process; where the environment names it, MLflow asks each time else.
+
+    Raises:
+        MlflowException: If the store is not there, or knows no such experiment.
+    """
+    if not fluent._active_experiment_id:
+        mlflow.set_experiment(experiment_id=str(fluent._get_experiment_id()))
+
+
 def context_tags() -> dict[str, str]:
     """What MLflow says of every run: user, source, versions."""
     return {name: str(value) for name, value in resolve_tags().items() if value is not None}

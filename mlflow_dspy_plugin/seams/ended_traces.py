@@ -14,7 +14,12 @@ from mlflow.tracing.constant import TraceMetadataKey, TraceTagKey
 from mlflow.tracing.fluent import _EVAL_REQUEST_ID_TO_TRACE_ID, _set_last_active_trace_id
 from mlflow.tracing.processor import base_mlflow
 from mlflow.tracing.trace_manager import InMemoryTraceManager
-from mlflow.tracing.utils import TraceJSONEncoder, generate_assessment_id, get_experiment_id_for_trace
+from mlflow.tracing.utils import (
+    TraceJSONEncoder,
+    encode_span_id,
+    generate_assessment_id,
+    get_experiment_id_for_trace,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status
@@ -123,16 +128,21 @@ def _is_overdue(root: ReadableSpan) -> bool:
 
 
 def take_part(top: ReadableSpan) -> Ended | None:
-    """The spans of a trace that began in another process, by the topmost of them; None where it began here.
+    """The spans of a trace that began in another process, from one of their topmost on; None where it began here.
 
-    MLflow takes it out of its table itself.
+    Whoever has put the trace into MLflow's table takes it out; other requests may have spans in it.
     """
     manager = InMemoryTraceManager.get_instance()
     trace_id = manager.get_mlflow_trace_id_from_otel_id(top.context.trace_id)
     with manager.get_trace(trace_id) as live:
         if live is None or not getattr(live, "is_remote_trace", False):
             return None
-        ended = [span.to_immutable_span() for span in live.span_dict.values() if span.end_time_ns is not None]
+        spans, below = live.span_dict, {encode_span_id(top.context.span_id): None}
+        for span_id, span in spans.items():
+            if span.parent_id in below:
+                below[span_id] = None
+        taken = [spans.pop(each) for each in below if each in spans and spans[each].end_time_ns is not None]
+        ended = [span.to_immutable_span() for span in taken]
     trace = Trace(live.info, TraceData(ended))
     return Ended(trace_id, get_experiment_id_for_trace(top), None, trace, (), live.workspace, partial=True)
 

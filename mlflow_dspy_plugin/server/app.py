@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
@@ -12,23 +12,30 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mlflow_dspy_plugin.metering import count_answers
 from mlflow_dspy_plugin.names import DISTRIBUTION
+from mlflow_dspy_plugin.seams.lm_connections import allow_connections
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.server import openapi, settings
+from mlflow_dspy_plugin.server.access_log import AccessLog, start_access_log
 from mlflow_dspy_plugin.server.endpoints import chat, health, invocations, models, responses
+from mlflow_dspy_plugin.server.endpoints import metrics as figures
 from mlflow_dspy_plugin.server.failures import failure_of
 from mlflow_dspy_plugin.server.gate import Gate
 from mlflow_dspy_plugin.server.keys import Keys
+from mlflow_dspy_plugin.server.metrics import Metrics, are_installed
 from mlflow_dspy_plugin.server.models import Models, load_model
 from mlflow_dspy_plugin.server.observing import Observer
 from mlflow_dspy_plugin.server.reach import check_reach
 from mlflow_dspy_plugin.server.settings import ServerSettings
 from mlflow_dspy_plugin.server.state import ServerState
 from mlflow_dspy_plugin.server.taking_over import following_of
+from mlflow_dspy_plugin.server.trace_headers import TraceHeaders
+from mlflow_dspy_plugin.server.traces import tracing
 from mlflow_dspy_plugin.server.under_way import UnderWay
 from mlflow_dspy_plugin.serving.admission import Admission
-from mlflow_dspy_plugin.switch import autolog
 
+_LM_CONNECTIONS = 1024
 _TITLE = "DSPy programs, served by MLflow"
 ENDPOINTS = (
     *invocations.ENDPOINTS,
@@ -36,6 +43,7 @@ ENDPOINTS = (
     *responses.ENDPOINTS,
     *models.ENDPOINTS,
     *health.ENDPOINTS,
+    *figures.ENDPOINTS,
 )
 
 
@@ -58,34 +66,51 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
         observers: Who is told of each request.
     """
     under_way = UnderWay()
+    metrics = Metrics(lambda: getattr(app.state, "server", None)) if are_installed() else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.server = await _begun(told)
+        log = start_access_log() if told.access_log else None
+        app.state.server = await _begun(told, metrics)
         following = following_of(told, app.state.server.models, asyncio.get_running_loop())
         following.start()
-        yield
+        async with tracing() if told.tracing else contextlib.nullcontext():
+            yield
         following.stop()
         await under_way.ended(told.drain)
         # Not in the pool, whose threads programs may hang in.
         await anyio.to_thread.run_sync(flush_traces)
+        if log is not None:
+            log.close()
 
     app = FastAPI(title=_TITLE, version=version(DISTRIBUTION), lifespan=lifespan, redirect_slashes=False)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
     app.openapi = lambda: _document(app)
     app.add_exception_handler(HTTPException, _refused)
-    app.add_middleware(Gate, settings=told, keys=Keys(told), observers=(under_way, *observers))
+    app.add_middleware(
+        Gate, settings=told, keys=Keys(told), observers=(under_way, *_observers(told, metrics), *observers)
+    )
     return app
 
 
-async def _begun(told: ServerSettings) -> ServerState:
+def _observers(told: ServerSettings, metrics: Metrics | None) -> Iterator[Observer]:
+    if told.access_log:
+        yield AccessLog()
+    if metrics is not None:
+        yield metrics
+    if told.tracing:
+        yield TraceHeaders()
+
+
+async def _begun(told: ServerSettings, metrics: Metrics | None) -> ServerState:
+    # A request may ask several language models at once.
+    allow_connections(max(_LM_CONNECTIONS, told.concurrency))
+    count_answers()
     # Programs that cannot be awaited wait there for their language models.
     pool = ThreadPoolExecutor(told.concurrency, thread_name_prefix="mlflow-dspy-requests")
     asyncio.get_running_loop().set_default_executor(pool)
-    if told.tracing:
-        autolog()
     served = [await asyncio.to_thread(load_model, name, uri) for name, uri in told.models.items()]
-    return ServerState(told, Models(served), Admission(told.concurrency, told.queue))
+    return ServerState(told, Models(served), Admission(told.concurrency, told.queue), metrics)
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:

@@ -20,12 +20,14 @@ class Asked:
         server: Whom it was sent to.
         body: All of its body.
         content_type: What it says of that.
+        accepted: The types of answers that the client reads.
         named: What the path names, by the names in its template.
     """
 
     server: ServerState
     body: bytes
     content_type: str
+    accepted: str
     named: Mapping[str, str]
 
 
@@ -60,7 +62,7 @@ class _Answering:
         current_request().path = self._endpoint.path
         http = HttpRequest(scope, receive)
         body = await http.body() if self._endpoint.method == "POST" else b""
-        content_type = http.headers.get("content-type", "")
-        asked = Asked(scope["app"].state.server, body, content_type, scope["path_params"])
+        content_type, accepted = http.headers.get("content-type", ""), http.headers.get("accept", "")
+        asked = Asked(scope["app"].state.server, body, content_type, accepted, scope["path_params"])
         response = await self._endpoint.answer(asked)
         await response(scope, receive, send)

@@ -113,9 +113,10 @@ def open_to_all(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"200": _answer("The answer.", {"application/json": {"schema": schema}})}
 
 
-def text(error: str) -> dict[str, Any]:
-    """What can come where the answer is a text."""
-    return {"200": _answer("The answer.", {"text/plain": {"schema": {"type": "string"}}}), **_failures(error, _REFUSED)}
+def text(error: str, *statuses: int) -> dict[str, Any]:
+    """What can come where the answer is a text, beside the statuses of every path."""
+    answer = _answer("The answer.", {"text/plain": {"schema": {"type": "string"}}})
+    return {"200": answer, **_failures(error, (*_REFUSED, *statuses))}
 
 
 def _failures(error: str, statuses: Iterable[int]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from mlflow_dspy_plugin.metering import Stopwatch
+from mlflow_dspy_plugin.server.metrics import Metrics
 from mlflow_dspy_plugin.server.models import Models, ServedModel
 from mlflow_dspy_plugin.server.observing import current_request
 from mlflow_dspy_plugin.server.settings import ServerSettings
@@ -20,11 +21,13 @@ class ServerState:
         settings: What it was told.
         models: The models that it serves.
         admission: Whose turn it is.
+        metrics: Keeps figures; None where nothing is installed that does.
     """
 
     settings: ServerSettings
     models: Models
     admission: Admission
+    metrics: Metrics | None = None
 
     @contextlib.asynccontextmanager
     async def turn(self, served: ServedModel) -> AsyncIterator[None]:

@@ -21,7 +21,8 @@ from mlflow_dspy_plugin.tracing.spans import CONTENT, Opening
 
 # Under this name code inherits that its calls are not to be traced.
 _SILENCED = "silenced"
-
+# Under this name code inherits what is told of each trace that begins in it, by its first span.
+BEGUN = "begun"
 
 _STACK, _MESSAGE = "exception.stacktrace", "exception.message"
 # Numbers of its own: those of the `random` module are the program's, which may have seeded it.
@@ -120,6 +121,8 @@ class Calls:
             return None
         if parent is None and (holding := handed_down.inherited(HOLD)) is not None:
             hold(span.trace_id, holding)
+        for tell in (handed_down.inherited(BEGUN) or ()) if parent is None else ():
+            tell(span)
         call.span, call.attach, call.ends_trace = span, span_seam.attacher(span), parent is None
         call.opens_trace = span.trace_id not in self._opened
         if call.opens_trace:
