@@ -13,6 +13,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.seams.remote_traces import CAN_CONTINUE
 from mlflow_dspy_plugin.server.trace_headers import TraceHeaders
+from tests.conftest import store  # noqa: F401
 from tests.fakes.scripted import scripted_lm
 from tests.server.requests import answering
 from tests.tracing.trees import open_traces, outline
@@ -25,7 +26,7 @@ WHOSE = {"X-Session-Id": "conversation-1", "X-User-Id": "ada"}
 
 
 @pytest.fixture(autouse=True)
-def tracing(store):
+def tracing(store):  # noqa: F811
     mlflow.tracing.reset()
     mlflow.dspy.autolog()
     dspy.configure(lm=scripted_lm({"answer": "a"}))
