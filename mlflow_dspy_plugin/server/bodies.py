@@ -45,9 +45,7 @@ def object_of(body: bytes, content_type: str, is_strict: bool = True) -> dict[st
     except UnicodeDecodeError as error:
         raise InputError(f"The body is no UTF-8 ({error.reason} at byte {error.start}). Send JSON in UTF-8.") from None
     except UnicodeEncodeError:
-        raise InputError(
-            "The body has half of a letter (a lone surrogate). Take it out."
-        ) from None
+        raise InputError("The body has half of a letter (a lone surrogate). Take it out.") from None
     except RecursionError:
         raise InputError("The body is nested too deeply to be read. Send a flatter one.") from None
     except ValueError as error:
