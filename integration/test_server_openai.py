@@ -13,6 +13,7 @@ import pytest
 from integration.processes import PYTHON, Process, answers, free_port, running
 from tests.fakes.openai_server import Fault, OpenAIServer, Reply, Usage
 from tests.fakes.script import chat_text
+from tests.serving import chatty
 
 KEYS = ("sk-integration-old-1", "sk-integration-new-2")
 ANSWER = "the black bear of the north"
@@ -20,21 +21,12 @@ ASK = [{"role": "user", "content": "What bear?"}]
 LOOK = {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}
 
 
-class Asking(dspy.Signature):
-    """Answer, or call a tool."""
-
-    question: str = dspy.InputField()
-    tools: list[dspy.Tool] = dspy.InputField()
-    answer: str = dspy.OutputField()
-    calls: dspy.ToolCalls = dspy.OutputField()
-
-
 def bears(messages, body):
     """Answers, fails or calls a tool, as the question says."""
     question = messages[-1]["content"]
     if "FAIL" in question:
         return Fault(int(question.partition("FAIL ")[2][:3]))
-    calls = [{"name": "look", "args": {"at": "the zoo"}}] if "LOOK" in question else []
+    calls = [{"name": "look", "args": {"at": "the zoo"}}] if "LOOK" in question and "returned" not in question else []
     fields = {
         "answer": "" if calls else ANSWER,
         **({"calls": {"tool_calls": calls}} if "calls" in str(messages[0]) else {}),
@@ -53,7 +45,7 @@ def lm() -> Iterator[OpenAIServer]:
 def models(lm, tmp_path_factory) -> dict[str, Path]:
     """The folders of two models, by the names they are served under."""
     folder = tmp_path_factory.mktemp("models")
-    programs = {"qa": dspy.Predict("question -> answer"), "caller": dspy.Predict(Asking)}
+    programs = {"qa": dspy.Predict("question -> answer"), "caller": dspy.Predict(chatty.Caller)}
     with dspy.context(lm=dspy.LM("openai/bears", api_base=lm.base_url, cache=False, num_retries=0)):
         for name, program in programs.items():
             mlflow.dspy.save_model(program, folder / name)

@@ -59,6 +59,8 @@ _KINDS: Mapping[str, LMFailure] = {
     "BadGatewayError": _DOWN,
     "ContextWindowExceededError": _REQUEST,
     "LMInvalidRequestError": _REQUEST,
+    # A param that it does not take.
+    "LMUnsupportedFeatureError": _REQUEST,
     "BadRequestError": _REQUEST,
     "NotFoundError": _REQUEST,
     "AdapterParseError": UNREADABLE,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-import mlflow_dspy_plugin
+from mlflow_dspy_plugin.names import DISTRIBUTION
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.server import openapi, settings
 from mlflow_dspy_plugin.server.endpoints import chat, health, invocations, models, responses
@@ -69,7 +70,7 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
         # Not in the pool, whose threads programs may hang in.
         await anyio.to_thread.run_sync(flush_traces)
 
-    app = FastAPI(title=_TITLE, version=mlflow_dspy_plugin.__version__, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(title=_TITLE, version=version(DISTRIBUTION), lifespan=lifespan, redirect_slashes=False)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
     app.openapi = lambda: _document(app)
     app.add_exception_handler(HTTPException, _refused)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ from mlflow_dspy_plugin.errors import InputError
 
 JSON = "application/json"
 _LONG = 256 * 1024
+# An escape that stands for half of a letter.
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _Result = TypeVar("_Result")
 
 
@@ -38,15 +41,25 @@ def object_of(body: bytes, content_type: str, is_strict: bool = True) -> dict[st
     if media_type.strip().lower() != JSON or parameters.replace(" ", "").lower() not in ("", "charset=utf-8"):
         raise HTTPException(415, f"The body is of the type {content_type!r:.100}. Send {JSON}, in UTF-8.")
     try:
-        told = (_strict_one if is_strict else _lenient_one).decode(body.decode("utf-8"))
+        told = _told(body, is_strict)
     except UnicodeDecodeError as error:
         raise InputError(f"The body is no UTF-8 ({error.reason} at byte {error.start}). Send JSON in UTF-8.") from None
+    except UnicodeEncodeError:
+        raise InputError("The body has half of a letter (a lone surrogate). Take it out.") from None
     except RecursionError:
         raise InputError("The body is nested too deeply to be read. Send a flatter one.") from None
     except ValueError as error:
         raise InputError(f"The body is no JSON ({error!s:.200}). Send an object.") from None
     if not isinstance(told, dict):
         raise InputError(f"The body is {type(told).__name__}. Send an object.")
+    return told
+
+
+def _told(body: bytes, is_strict: bool) -> Any:
+    told = (_strict_one if is_strict else _lenient_one).decode(body.decode("utf-8"))
+    if _HALF.search(body):
+        # Raises, unless each has its other half.
+        json.dumps(told, ensure_ascii=False).encode()
     return told
 
 

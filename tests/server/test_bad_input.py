@@ -139,8 +139,21 @@ def test_a_path_or_method_that_is_not_there_is_told_in_the_protocol_s_form(metho
 def test_half_a_letter_is_refused_before_the_language_model_is_asked(shared):
     lm, server = shared
     lm.requests.clear()
-    check(post(server, "/v1/chat/completions", CHAT % b"\\ud83d"), 400)
+    for path, body in [
+        ("/v1/chat/completions", CHAT % b"\\ud83d"),
+        ("/v1/chat/completions", CHAT[:-1] % b"x" + b', "stop": "\\uDC00"}'),
+        ("/v1/responses", b'{"input": "\\udfff"}'),
+        ("/invocations", b'{"inputs": {"question": "\\ud83d"}}'),
+    ]:
+        check(post(server, path, body), 400)
     assert not lm.requests
+
+
+def test_both_halves_of_a_letter_are_one(shared):
+    lm, server = shared
+    lm.requests.clear()
+    assert post(server, "/v1/chat/completions", CHAT % b"\\ud83d\\udc3b").status_code == 200
+    assert "\N{BEAR FACE}" in lm.requests[0].body["messages"][-1]["content"]
 
 
 def test_an_input_that_python_reads_as_no_number_is_answered_or_refused(save):

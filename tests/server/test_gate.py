@@ -42,21 +42,20 @@ def raw(server, *parts: bytes) -> int:
 
 
 @pytest.mark.parametrize("given", ["req-1", "A.b_c:d-" + "9" * 120])
-def test_a_request_keeps_the_id_that_its_client_gave_it(given, qa):
-    with running(qa) as server:
-        responses = [
-            server.ask(ASK, headers={"X-Request-Id": given}),
-            server.ask(PATHS["/invocations"], headers={"X-Request-Id": given}),
-            server.client.get("/nothing", headers={"X-Request-Id": given}),
-        ]
+def test_a_request_keeps_the_id_that_its_client_gave_it(given, shared):
+    _, server = shared
+    responses = [
+        server.ask(ASK, headers={"X-Request-Id": given}),
+        server.ask(PATHS["/invocations"], headers={"X-Request-Id": given}),
+        server.client.get("/nothing", headers={"X-Request-Id": given}),
+    ]
     assert [response.headers["x-request-id"] for response in responses] == [given] * 3
 
 
 @pytest.mark.parametrize("given", ["", "a b", "é", '"', "9" * 129, "a\tb", None])
-def test_a_request_without_a_sane_id_gets_one(given, qa):
-    with running(qa) as server:
-        headers = {} if given is None else {"X-Request-Id": given.encode()}
-        ids = [server.client.get("/ping", headers=headers).headers["x-request-id"] for _ in range(2)]
+def test_a_request_without_a_sane_id_gets_one(given, shared):
+    headers = {} if given is None else {"X-Request-Id": given.encode()}
+    ids = [shared[1].client.get("/ping", headers=headers).headers["x-request-id"] for _ in range(2)]
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
     assert ids[0] != ids[1]
 
@@ -91,10 +90,9 @@ def test_a_body_may_be_as_long_as_is_said(qa):
     assert statuses == [200, 413]
 
 
-def test_a_long_body_is_read_while_others_are_answered(qa):
-    with running(qa) as server:
-        long = {"inputs": {"question": "x" * 1_000_000}}
-        assert server.ask(long).json() == {"predictions": {"answer": ANSWER}}
+def test_a_long_body_is_read_while_others_are_answered(shared):
+    long = {"inputs": {"question": "x" * 1_000_000}}
+    assert shared[1].ask(long).json() == {"predictions": {"answer": ANSWER}}
 
 
 # -- its time ---------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from tests.fakes.openai_server import Fault, Reply
 from tests.fakes.script import chat_text
 from tests.server import programs
 from tests.server.conftest import ANSWER, language_model
-from tests.server.running import events, running
+from tests.server.running import events, running, wait_until
 
 KEY = "sk-server-canary-0a1b2c3d4e5f60718293"
 CHAT = {"messages": [{"role": "user", "content": "What bear?"}]}
@@ -23,9 +23,11 @@ FAULTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+@pytest.fixture(autouse=True, scope="module")
+def key():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENAI_API_KEY", KEY)
+        yield
 
 
 def check(response, status: int, kind: str, code: str) -> None:
@@ -42,11 +44,11 @@ def check(response, status: int, kind: str, code: str) -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", BODIES)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_a_provider_refuses_has_its_status_in_a_stream_too(fault, path, stream, qa, lm):
+def test_what_a_provider_refuses_has_its_status_in_a_stream_too(fault, path, stream, shared):
+    lm, server = shared
     lm.models["bears"] = lambda messages, body: FAULTS[fault][0]
-    with running(qa) as server:
-        check(server.ask({**BODIES[path], "stream": stream}, path), *FAULTS[fault][1:])
-        assert server.running == 0
+    check(server.ask({**BODIES[path], "stream": stream}, path), *FAULTS[fault][1:])
+    wait_until(lambda: server.running == 0)
 
 
 @pytest.mark.parametrize("path", BODIES)
