@@ -25,6 +25,7 @@ class Limits:
         linger_seconds: How long the first trace of a batch waits for others.
         spool_bytes: The size of the spool.
         segment_bytes: The size at which a file of the spool is closed.
+        work_share: The part of its time that the thread computes, as long as nobody waits for what it writes.
         exit_seconds: How long the end of the program may be delayed.
         retry_seconds: The shortest and the longest pause before a store that failed is asked again.
     """
@@ -35,6 +36,7 @@ class Limits:
     linger_seconds: float = 0.2
     spool_bytes: int = 1024 * _MEGABYTE
     segment_bytes: int = 4 * _MEGABYTE
+    work_share: float = 1.0
     exit_seconds: float = 10
     retry_seconds: tuple[float, float] = (1, 60)
 

@@ -176,8 +176,10 @@ class Delivery:
             while self._wait_for_work():
                 cpu, begin = time.thread_time(), time.monotonic()
                 self._turn()
-                self._cpu += time.thread_time() - cpu
+                spent = time.thread_time() - cpu
+                self._cpu += spent
                 self._seconds += time.monotonic() - begin
+                self._rest(spent)
         finally:
             with self._changed:
                 self._thread = None
@@ -194,6 +196,12 @@ class Delivery:
     def _is_urgent(self) -> bool:
         few = 0 < len(self._waiting) < self.limits.batch_traces
         return bool(self._hurried or self._stopping or self._errands or not few)
+
+    def _rest(self, spent: float) -> None:
+        """Leave the interpreter to others for a time, after so many seconds of it."""
+        seconds = spent * (1 / self.limits.work_share - 1)
+        with self._changed:
+            self._changed.wait_for(lambda: self._hurried or self._stopping or self._errands, seconds)
 
     @never_raises
     def _turn(self) -> None:

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from mlflow_dspy_plugin.boundary import attempt, warn
+from mlflow_dspy_plugin.delivery.adoption import stand_back
 from mlflow_dspy_plugin.seams.active_run import settle_experiment
 from mlflow_dspy_plugin.switch import autolog
 
@@ -32,3 +33,4 @@ async def _begin() -> None:
         warn("Requests are not traced yet: the experiment cannot be asked for (%s).", type(error).__name__)
         await asyncio.sleep(_AGAIN)
     autolog()
+    stand_back()

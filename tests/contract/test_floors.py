@@ -31,7 +31,7 @@ FLOORS = {
     "tracking": GROUND | {"programs", "delivery", "recording", "usage", "metering", "packaging", "tracing"},
     "serving": GROUND | {"packaging", "programs", "tracing", "usage", "metering"},
     "switch": GROUND | {"delivery", "recording", "metering", "tracing", "tracking"},
-    "server": GROUND | {"packaging", "programs", "tracing", "usage", "metering", "serving", "switch"},
+    "server": GROUND | {"packaging", "programs", "tracing", "usage", "metering", "serving", "switch", "delivery"},
     "quickstart": GROUND,
     "cli": {"__init__", "errors", "progress", "quickstart"},
 }
