@@ -6,6 +6,7 @@ from typing import Any
 import dspy
 
 from mlflow_dspy_plugin.boundary import attempt
+from mlflow_dspy_plugin.programs.modules import held_by
 from mlflow_dspy_plugin.seams.programs import ends_agent, is_signature
 
 # A graph of more nodes is no picture.
@@ -61,19 +62,16 @@ def _tools_of(module: Any) -> list[str]:
 
 def _parts_of(module: Any) -> Iterator[tuple[str, Any]]:
     """The modules and retrievers that are attributes of a module, also in lists and dicts."""
-    for name, value in vars(module).items():
+    for name, value in held_by(module):
         yield from _modules_in(name, value)
 
 
 def _modules_in(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, (dspy.Module, dspy.Retrieve, dspy.retrievers.Embeddings)):
         yield name, value
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _modules_in(f"{name}[{index}]", item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _modules_in(f"{name}[{key!r}]", item)
+        return
+    for key, item in held_by(value):
+        yield from _modules_in(f"{name}[{key!r}]", item)
 
 
 def _escaped(text: str) -> str:

@@ -53,7 +53,7 @@ class ServerSettings:
     models: Mapping[str, str]
     host: str = "127.0.0.1"
     port: int = 5001
-    concurrency: int = 64
+    concurrency: int = 256
     queue: int = 1024
     body_bytes: int = 16 * 1024 * 1024
     timeout: float = field(default_factory=_timeout_of_mlflow)

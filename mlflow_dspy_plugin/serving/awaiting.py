@@ -8,6 +8,7 @@ import dspy
 
 from mlflow_dspy_plugin.programs.by_identity import ByIdentity
 from mlflow_dspy_plugin.programs.language_models import language_models
+from mlflow_dspy_plugin.programs.modules import modules_of
 
 # DSPy's other modules call tools and interpreters in between, which may be synchronous.
 _OF_DSPY = (dspy.Predict, dspy.ChainOfThought)
@@ -33,11 +34,6 @@ def is_awaited(program: dspy.Module, settings: Mapping[str, Any]) -> bool:
         )
         _known.set(program, known)
     return known
-
-
-def modules_of(program: dspy.Module) -> list[dspy.Module]:
-    """A program and the modules in it."""
-    return [module for _, module in program.named_sub_modules(dspy.Module)]
 
 
 def _is_awaited(module: dspy.Module) -> bool:

@@ -6,6 +6,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.programs.by_identity import ByIdentity
 from mlflow_dspy_plugin.programs.graph import mermaid_of
+from mlflow_dspy_plugin.programs.modules import modules_of
 from mlflow_dspy_plugin.programs.origin import origin_of
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.seams.mlflow import has_user_set_active_model
@@ -27,7 +28,7 @@ def describe(call: Call, program: dspy.Module) -> None:
 
 def _graph_of(program: dspy.Module) -> str:
     # Parts of parts may be replaced too.
-    parts = attempt(lambda: [id(part) for _, part in program.named_sub_modules()], lambda error: [])
+    parts = attempt(lambda: [id(part) for part in modules_of(program)], lambda error: [])
     known = _graphs.get(program)
     if known is None or known[0] != parts:
         known = (parts, mermaid_of(program))
