@@ -25,7 +25,9 @@ Ask it (the URI of the target is dspy:http://host:port, and dspy alone is dspy:{
 
 input.json has rows as pandas reads them, [{{"question": "..."}}], or a list under "inputs" or "messages". In Python:
 
-    client = mlflow.deployments.get_deploy_client("dspy:{url}")
+    from mlflow.deployments import get_deploy_client
+
+    client = get_deploy_client("dspy:{url}")
     client.predict("qa", {{"question": "..."}})
     for chunk in client.predict_stream("qa", {{"question": "..."}}): ...
 
