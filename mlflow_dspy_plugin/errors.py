@@ -9,6 +9,7 @@
         ├── SettingError            what was given to autolog() cannot be used
         ├── InputError              an input does not fit the program
         ├── CallError               a program could not answer: its language model failed, or it raised
+        ├── DatasetError            examples, records or traces cannot be written or read
         ├── ComparisonError         two runs that cannot be compared
         ├── SecretError             a secret would have reached the disk
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
@@ -62,6 +63,12 @@ class CallError(DspyPluginError):
     """
 
     code = INTERNAL_ERROR
+
+
+class DatasetError(DspyPluginError):
+    """Examples, records or traces cannot be used: one of them is no such thing, or holds what cannot be written."""
+
+    code = INVALID_PARAMETER_VALUE
 
 
 class ComparisonError(DspyPluginError):
