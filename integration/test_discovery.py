@@ -48,7 +48,10 @@ def test_importing_mlflow_is_silent_and_imports_neither_dspy_nor_the_flavor():
         "mlflow_dspy_plugin",
         "mlflow_dspy_plugin.discovery",
         "mlflow_dspy_plugin.entry_points",
+        "mlflow_dspy_plugin.entry_points.dataset",
         "mlflow_dspy_plugin.entry_points.run_context",
+        "mlflow_dspy_plugin.genai",
+        "mlflow_dspy_plugin.genai.dataset_source",
         "mlflow_dspy_plugin.names",
     }
     assert tags == []

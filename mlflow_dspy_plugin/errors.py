@@ -10,6 +10,7 @@
         ├── InputError              an input does not fit the program
         ├── CallError               a program could not answer: its language model failed, or it raised
         ├── DeploymentError         a server of deployed models did not answer as it was asked to
+        ├── DatasetError            examples, records or traces cannot be written or read
         ├── ComparisonError         two runs that cannot be compared
         ├── SecretError             a secret would have reached the disk
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
@@ -72,6 +73,12 @@ class DeploymentError(DspyPluginError):
     """
 
     code = INTERNAL_ERROR
+
+
+class DatasetError(DspyPluginError):
+    """Examples, records or traces cannot be used: one of them is no such thing, or holds what cannot be written."""
+
+    code = INVALID_PARAMETER_VALUE
 
 
 class ComparisonError(DspyPluginError):

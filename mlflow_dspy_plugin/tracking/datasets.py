@@ -2,24 +2,48 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import dspy
 
 from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.tracking.plain_values import plain
 
 # What MLflow's store takes for the fields of a dataset.
-_LONGEST_NAME = 500
+LONGEST_NAME = 500
 _DIGEST_CHARACTERS = 8
 _TYPES = {bool: "boolean", int: "long", float: "double", str: "string"}
+
+
+class Digest:
+    """The digest of examples that come one after the other.
+
+    It is the same for equal examples with the same inputs in the same order, in whatever order their fields are; what
+    DSPy keeps under names of its own (`dspy_uuid`, `dspy_split`) is not part of it.
+    """
+
+    def __init__(self, examples: Iterable[Any] = ()) -> None:
+        self._hash = hashlib.sha256()
+        for example in examples:
+            self.add(example)
+
+    def add(self, example: Any) -> None:
+        """Take the next example."""
+        told = attempt(lambda: _identity(example), lambda error: json.dumps(plain(example), sort_keys=True))
+        self._hash.update(told.encode("utf-8", "surrogatepass") + b"\n")
+
+    def text(self, characters: int = _DIGEST_CHARACTERS) -> str:
+        """The first characters of it, of which there are up to 64; a longer one of the same examples begins alike."""
+        return self._hash.hexdigest()[:characters]
 
 
 def input_of(examples: Sequence[Any], name: str) -> dict[str, str]:
     """Examples as the fields of MLflow's `Dataset`."""
     rows = [plain(example) for example in examples]
     return {
-        "name": name[:_LONGEST_NAME],
-        "digest": digest_of(rows),
+        "name": name[:LONGEST_NAME],
+        "digest": Digest(examples).text(),
         "source_type": "code",
         "source": json.dumps({"tags": {"mlflow.source.name": "dspy"}}),
         "schema": json.dumps({"mlflow_colspec": _columns(rows)}),
@@ -27,10 +51,11 @@ def input_of(examples: Sequence[Any], name: str) -> dict[str, str]:
     }
 
 
-def digest_of(rows: Sequence[Any]) -> str:
-    """The same for equal rows in the same order."""
-    told = attempt(lambda: json.dumps(list(rows), sort_keys=True), lambda error: str(len(rows)))
-    return hashlib.sha256(told.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+def _identity(example: Any) -> str:
+    """What two equal examples have in common, as text; JSON of objects is what runs tell of them."""
+    keys = getattr(example, "_input_keys", None) if isinstance(example, dspy.Example) else None
+    fields = dict(example.items()) if isinstance(example, (dspy.Example, Mapping)) else example
+    return json.dumps([fields, keys and sorted(keys)], sort_keys=True, default=plain)
 
 
 def _columns(rows: Sequence[Any]) -> list[dict[str, Any]]:

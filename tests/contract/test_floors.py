@@ -17,7 +17,7 @@ FLOORS = {
     "__init__": {"errors", "names"},
     "discovery": {"__init__", "names"},
     "seams": {"boundary", "errors", "names"},
-    "entry_points": {"__init__", "discovery", "errors", "names", "server"},
+    "entry_points": {"__init__", "discovery", "errors", "genai", "names", "server"},
     "programs": GROUND,
     "needs": GROUND | {"scrubbing"},
     "scrubbing": GROUND,
@@ -30,6 +30,8 @@ FLOORS = {
     "tracing": GROUND | {"programs", "delivery", "usage"},
     "tracking": GROUND | {"programs", "delivery", "recording", "usage", "metering", "packaging", "tracing"},
     "serving": GROUND | {"packaging", "programs", "tracing", "usage", "metering"},
+    "genai": GROUND
+    | {"programs", "plain", "tracing", "usage", "metering", "tracking", "packaging", "serving", "recording"},
     "switch": GROUND | {"delivery", "recording", "metering", "tracing", "tracking"},
     "server": GROUND | {"packaging", "programs", "tracing", "usage", "metering", "serving", "switch", "delivery"},
     "quickstart": GROUND,

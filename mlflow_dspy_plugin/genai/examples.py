@@ -1,0 +1,200 @@
+"""Traces and what was said of them -> examples to optimize with."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import dspy
+import mlflow
+from mlflow.entities import Trace
+
+from mlflow_dspy_plugin.errors import DatasetError
+from mlflow_dspy_plugin.genai.calls import Call, calls_of, fields_of_predictor
+from mlflow_dspy_plugin.genai.trace_values import NotWhole, restored
+from mlflow_dspy_plugin.genai.verdicts import Verdict, verdict_on
+from mlflow_dspy_plugin.seams.active_run import BY_NAME, experiment
+from mlflow_dspy_plugin.seams.mlflow import flush_traces
+from mlflow_dspy_plugin.tracking.datasets import Digest
+
+_logger = logging.getLogger("mlflow_dspy_plugin")
+_PAGE = 100
+_KEY_CHARACTERS = 32
+
+
+class TraceExamples(list):
+    """Examples that were made of traces: a list of `dspy.Example`, ready as a trainset.
+
+    Attributes:
+        trace_ids: The trace of each example, in the same order.
+        skipped: How many calls gave no example, by the reason: "unjudged", "rejected", "duplicate", "no program" (the
+            trace is of another framework, or has no such predictor), "no names" (inputs or outputs without names of
+            fields), "redacted", "not captured", "shortened", "attachment missing".
+    """
+
+    def __init__(self, examples: Iterable[dspy.Example] = (), trace_ids: Iterable[str] = ()) -> None:
+        super().__init__(examples)
+        self.trace_ids = list(trace_ids)
+        self.skipped: Counter[str] = Counter()
+
+
+def examples_from_traces(
+    traces: Any = None,
+    *,
+    predictor: Any = None,
+    fields: Mapping[str, str] | None = None,
+    unjudged: bool = False,
+    experiment_ids: Sequence[str] | None = None,
+    max_results: int | None = None,
+) -> TraceExamples:
+    """Make examples of traces: what went in, and what should have come out.
+
+    The inputs of a call are the inputs of its example. Its labels are the outputs, with what was corrected:
+
+    - an expectation that bears the name of an output (`mlflow.log_expectation(name="answer", value=...)`) is what that
+      output should have been, and so is the feedback of a person under that name; `expected_response` and the like
+      speak of the only output. The latest counts. The reasoning that has led to a wrong answer is left out;
+    - other feedback of people that says yes or no (True, "correct", ...) accepts the outputs as they are, or rejects
+      them. What judges and code say decides nothing.
+
+    Of several calls with the same inputs, the one that was judged last is kept.
+
+    Args:
+        traces: A filter string of `mlflow.search_traces`; or traces, their ids, or a table of them; None for all of the
+            experiment.
+        predictor: One of `program.predictors()`, a signature or its text, to make examples of the calls of that
+            predictor; None for the whole program. What is said of its span counts, and what is said of the trace, but
+            for fields that another predictor has too.
+        fields: The names of assessments that speak of an output of another name, with that name.
+        unjudged: Whether calls that nobody has judged are taken too, with the outputs that they had.
+        experiment_ids: Where to search; None for the experiment that is active.
+        max_results: How many traces are looked at, the newest first; None for all.
+
+    Returns:
+        The examples, newest trace first; `skipped` counts the calls that gave none, by the reason.
+
+    Raises:
+        DatasetError: If `traces` or `predictor` is something else.
+    """
+    wanted = None if predictor is None else fields_of_predictor(predictor)
+    found = _Found(fields or {}, unjudged)
+    for trace in _traces(traces, experiment_ids, max_results):
+        calls = calls_of(trace, wanted)
+        if not calls:
+            found.skipped["no program"] += 1
+        for call in calls:
+            found.add(call)
+    return found.examples()
+
+
+class _Found:
+    """The examples that were found, by their inputs."""
+
+    def __init__(self, fields: Mapping[str, str], unjudged: bool) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._fields, self._unjudged = fields, unjudged
+        self._kept: dict[str, tuple[tuple[bool, int, int], dspy.Example, str]] = {}
+
+    def add(self, call: Call) -> None:
+        """Take a call, or count why not."""
+        try:
+            verdict = self._judged(call)
+            key, example = self._example(call, verdict)
+        except NotWhole as reason:
+            self.skipped[str(reason)] += 1
+            return
+        rank = (verdict.is_judged, verdict.time, call.trace.info.timestamp_ms)
+        if key in self._kept:
+            self.skipped["duplicate"] += 1
+            if self._kept[key][0] >= rank:
+                return
+            # The newer one takes a place of its own.
+            del self._kept[key]
+        self._kept[key] = (rank, example, call.trace.info.trace_id)
+
+    def examples(self) -> TraceExamples:
+        """What was found."""
+        kept = sorted(self._kept.values(), key=lambda each: -each[0][2])
+        made = TraceExamples((example for _, example, _ in kept), (trace_id for _, _, trace_id in kept))
+        made.skipped = self.skipped
+        if not made and self.skipped:
+            counted = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
+            _logger.warning("No example could be made of the traces: %s.", counted)
+        return made
+
+    def _judged(self, call: Call) -> Verdict:
+        if call.outputs is None:
+            raise NotWhole("no names")
+        verdict = verdict_on(call.outputs, call.assessments, self._fields)
+        if verdict.labels(call.outputs) is None:
+            raise NotWhole("rejected")
+        if not verdict.corrections and (not call.outputs or not verdict.is_judged and not self._unjudged):
+            raise NotWhole("unjudged")
+        return verdict
+
+    def _example(self, call: Call, verdict: Verdict) -> tuple[str, dspy.Example]:
+        inputs = restored(call.inputs, call.trace)
+        labels = restored(verdict.labels(call.outputs or {}), call.trace)
+        # One name for both would make the label an input.
+        if not isinstance(inputs, dict) or not inputs or inputs.keys() & labels.keys():
+            raise NotWhole("no names")
+        return Digest([inputs]).text(_KEY_CHARACTERS), dspy.Example({**inputs, **labels}).with_inputs(*inputs)
+
+
+# -- the traces -----------------------------------------------------------------------------------
+
+
+def _traces(traces: Any, experiment_ids: Sequence[str] | None, most: int | None) -> Iterator[Trace]:
+    flush_traces()
+    if traces is None or isinstance(traces, str):
+        yield from _searched(traces, experiment_ids, most)
+        return
+    if hasattr(traces, "columns"):
+        traces = list(traces["trace"]) if "trace" in traces.columns else [None]
+    if isinstance(traces, Trace) or not isinstance(traces, Iterable):
+        raise _no_traces(traces)
+    for number, trace in enumerate(traces):
+        if most is not None and number >= most:
+            return
+        yield _trace(trace)
+
+
+def _searched(filter_string: str | None, experiment_ids: Sequence[str] | None, most: int | None) -> Iterator[Trace]:
+    """The traces of a search, page by page: no more of them are in memory at once."""
+    client, token, left = mlflow.MlflowClient(), None, most
+    places = [experiment_ids] if isinstance(experiment_ids, str) else list(experiment_ids or [_active_experiment()])
+    while left is None or left > 0:
+        size = _PAGE if left is None else min(left, _PAGE)
+        page = client.search_traces(places, filter_string=filter_string, max_results=size, page_token=token)
+        yield from page
+        token, left = page.token, None if left is None else left - len(page)
+        if not token:
+            return
+
+
+def _active_experiment() -> str:
+    found = experiment()
+    if not found.startswith(BY_NAME):
+        return found
+    named = mlflow.get_experiment_by_name(found.removeprefix(BY_NAME))
+    if named is None:
+        raise DatasetError(f"There is no experiment {found.removeprefix(BY_NAME)!r}, and so there are no traces in it.")
+    return named.experiment_id
+
+
+def _trace(trace: Any) -> Trace:
+    """A trace, as itself, by its id, or as the JSON that a table has of it."""
+    if isinstance(trace, Trace):
+        return trace
+    if isinstance(trace, str):
+        return (
+            Trace.from_json(trace) if trace.startswith("{") else mlflow.MlflowClient().get_trace(trace, display=False)
+        )
+    raise _no_traces(trace)
+
+
+def _no_traces(given: Any) -> DatasetError:
+    return DatasetError(
+        f"examples_from_traces takes a filter string, or a list of traces or of their ids, and not a "
+        f"{type(given).__name__}."
+    )

@@ -1,0 +1,292 @@
+"""Traces, and what was said of them, as examples: against programs that were traced into a real store."""
+
+import base64
+
+import dspy
+import mlflow
+import pytest
+from mlflow.entities import AssessmentSource
+
+from mlflow_dspy_plugin.errors import DatasetError
+from tests.fakes.scripted import scripted_lm
+
+ADA = AssessmentSource(source_type="HUMAN", source_id="ada")
+JUDGE = AssessmentSource(source_type="LLM_JUDGE", source_id="gpt")
+HAS_ATTACHMENTS = hasattr(mlflow.tracing, "attachments")
+# Put together here, so that it stands nowhere else.
+KEY = "-".join(["sk", "canary0f9e8d7c6b5a4938271605f4e3d2c1b0a9"])
+
+
+class Draft(dspy.Module):
+    """Answers, and looks at the answer again."""
+
+    def __init__(self):
+        super().__init__()
+        self.write = dspy.ChainOfThought("question -> draft")
+        self.check = dspy.Predict("question, draft -> answer, sure: bool")
+
+    def forward(self, question, hint=None):
+        written = self.write(question=question)
+        return self.check(question=question, draft=written.draft)
+
+
+@pytest.fixture(autouse=True)
+def tracing(store):
+    mlflow.dspy.autolog()
+    dspy.configure(lm=scripted_lm({"reasoning": "r", "draft": "d", "answer": "a", "sure": "True"}))
+
+
+@pytest.fixture
+def call():
+    """Calls a program and tells the id of the trace."""
+
+    def call_(program=None, **inputs):
+        return mlflow.dspy.trace_id_of((program or Draft())(**inputs))
+
+    return call_
+
+
+def span_of(trace_id, signature):
+    return next(
+        span.span_id
+        for span in mlflow.get_trace(trace_id).data.spans
+        if span.attributes.get("signature") == signature and span.name.startswith("Predict")
+    )
+
+
+def told(examples):
+    return [(dict(each.items()), each._input_keys) for each in examples]
+
+
+def test_an_expectation_corrects_the_output_of_its_name(call):
+    trace_id = call(question="why")
+    mlflow.log_expectation(trace_id=trace_id, name="answer", value="b", source=ADA)
+    examples = mlflow.dspy.examples_from_traces()
+    assert told(examples) == [({"question": "why", "answer": "b", "sure": True}, {"question"})]
+    assert examples.trace_ids == [trace_id] and not examples.skipped
+
+
+def test_a_persons_feedback_under_the_name_of_an_output_corrects_it(call):
+    trace_id = call(question="why")
+    mlflow.log_feedback(trace_id=trace_id, name="answer", value="b", source=ADA)
+    mlflow.log_feedback(trace_id=trace_id, name="sure", value=False, source=ADA)
+    assert told(mlflow.dspy.examples_from_traces()) == [
+        ({"question": "why", "answer": "b", "sure": False}, {"question"})
+    ]
+
+
+@pytest.mark.parametrize("value", [True, "yes", "Correct", "👍"])
+def test_a_persons_yes_accepts_the_outputs(call, value):
+    mlflow.log_feedback(trace_id=call(question="why"), name="helpful", value=value, source=ADA)
+    assert told(mlflow.dspy.examples_from_traces()) == [
+        ({"question": "why", "answer": "a", "sure": True}, {"question"})
+    ]
+
+
+@pytest.mark.parametrize("value", [False, "no", "Incorrect"])
+def test_a_persons_no_rejects_the_outputs_whatever_else_is_said(call, value):
+    trace_id = call(question="why")
+    mlflow.log_feedback(trace_id=trace_id, name="helpful", value=value, source=ADA)
+    mlflow.log_feedback(trace_id=trace_id, name="polite", value=True, source=ADA)
+    examples = mlflow.dspy.examples_from_traces()
+    assert examples == [] and examples.skipped == {"rejected": 1}
+
+
+def test_a_correction_outweighs_a_no(call):
+    trace_id = call(question="why")
+    mlflow.log_feedback(trace_id=trace_id, name="answer", value=False, source=ADA)
+    mlflow.log_expectation(trace_id=trace_id, name="expected", value={"answer": "b", "sure": False})
+    assert told(mlflow.dspy.examples_from_traces()) == [
+        ({"question": "why", "answer": "b", "sure": False}, {"question"})
+    ]
+
+
+def test_what_judges_and_code_say_decides_nothing(call):
+    trace_id = call(question="why")
+    mlflow.log_feedback(trace_id=trace_id, name="correct", value=True, source=JUDGE)
+    mlflow.log_feedback(trace_id=trace_id, name="answer", value="b", source=AssessmentSource("CODE", "f"))
+    mlflow.log_feedback(trace_id=trace_id, name="rating", value=4, source=ADA)
+    examples = mlflow.dspy.examples_from_traces()
+    assert examples == [] and examples.skipped == {"unjudged": 1}
+    assert told(mlflow.dspy.examples_from_traces(unjudged=True))[0][0]["answer"] == "a"
+
+
+def test_the_last_that_was_said_under_a_name_counts(call):
+    trace_id = call(question="why")
+    said = mlflow.log_feedback(trace_id=trace_id, name="helpful", value=False, source=ADA)
+    mlflow.override_feedback(trace_id=trace_id, assessment_id=said.assessment_id, value=True, source=ADA)
+    assert len(mlflow.dspy.examples_from_traces()) == 1
+
+
+def test_expected_response_speaks_of_the_only_output(call):
+    program = dspy.ChainOfThought("question -> answer")
+    mlflow.log_expectation(trace_id=call(program, question="why"), name="expected_response", value="b")
+    # The reasoning has led to another answer.
+    assert told(mlflow.dspy.examples_from_traces()) == [({"question": "why", "answer": "b"}, {"question"})]
+
+
+def test_reasoning_is_kept_where_the_answer_was_right(call):
+    program = dspy.ChainOfThought("question -> answer")
+    mlflow.log_expectation(trace_id=call(program, question="why"), name="answer", value="a")
+    (example,) = mlflow.dspy.examples_from_traces()
+    assert dict(example.items()) == {"question": "why", "reasoning": "r", "answer": "a"}
+
+
+def test_assessments_of_other_names_can_be_mapped_to_outputs(call):
+    mlflow.log_expectation(trace_id=call(question="why"), name="truth", value="b")
+    (example,) = mlflow.dspy.examples_from_traces(fields={"truth": "answer"})
+    assert example.answer == "b"
+
+
+def test_calls_with_the_same_inputs_are_one_example_and_the_last_word_counts(call):
+    first, second, third = (call(question="why") for _ in range(3))
+    mlflow.log_expectation(trace_id=second, name="answer", value="of the second")
+    mlflow.log_expectation(trace_id=first, name="answer", value="of the first")
+    examples = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert [example.answer for example in examples] == ["of the first"]
+    assert examples.trace_ids == [first] and examples.skipped == {"duplicate": 2}
+
+
+def test_a_failed_call_gives_an_example_if_it_was_corrected(call):
+    dspy.configure(lm=scripted_lm(ValueError("no")))
+    with pytest.raises(Exception, match="no"):
+        Draft()(question="why")
+    (trace,) = mlflow.search_traces(return_type="list")
+    assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"unjudged": 1}
+    mlflow.log_expectation(trace_id=trace.info.trace_id, name="answer", value="b")
+    assert told(mlflow.dspy.examples_from_traces()) == [({"question": "why", "answer": "b"}, {"question"})]
+
+
+# -- one predictor --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "predictor", ["question -> draft", Draft().write, Draft().write.predict, dspy.Signature("question -> draft")]
+)
+def test_one_predictor_has_examples_of_its_own(call, predictor):
+    trace_id = call(question="why")
+    span_id = span_of(trace_id, "question -> reasoning, draft")
+    mlflow.log_expectation(trace_id=trace_id, span_id=span_id, name="draft", value="better")
+    assert told(mlflow.dspy.examples_from_traces(predictor=predictor)) == [
+        ({"question": "why", "draft": "better"}, {"question"})
+    ]
+    # It says nothing of the program.
+    assert mlflow.dspy.examples_from_traces().skipped == {"unjudged": 1}
+
+
+def test_what_is_said_of_a_trace_holds_for_the_predictor_that_has_the_field(call):
+    mlflow.log_expectation(trace_id=call(question="why"), name="answer", value="b")
+    (example,) = mlflow.dspy.examples_from_traces(predictor=Draft().check)
+    assert dict(example.items()) == {"question": "why", "draft": "d", "answer": "b", "sure": True}
+    assert example._input_keys == {"question", "draft"}
+    assert mlflow.dspy.examples_from_traces(predictor=Draft().write).skipped == {"unjudged": 1}
+
+
+def test_a_predictor_that_is_not_there_is_counted(call):
+    call(question="why")
+    assert mlflow.dspy.examples_from_traces(predictor="a -> b").skipped == {"no program": 1}
+
+
+@pytest.mark.parametrize("predictor", [3, "no signature", Draft()])
+def test_what_is_no_predictor_is_told(predictor):
+    with pytest.raises(DatasetError, match="A predictor is known by its signature"):
+        mlflow.dspy.examples_from_traces(predictor=predictor)
+
+
+# -- traces of every kind -------------------------------------------------------------------------
+
+
+def test_traces_of_others_and_code_around_programs_may_be_mixed_in(call):
+    @mlflow.trace
+    def other(question):
+        return {"answer": question}
+
+    @mlflow.trace
+    def around(text):
+        return Draft()(question=text).answer
+
+    other("x")
+    around("why")
+    for trace in mlflow.search_traces(return_type="list"):
+        mlflow.log_expectation(trace_id=trace.info.trace_id, name="answer", value="b")
+    examples = mlflow.dspy.examples_from_traces()
+    assert told(examples) == [({"question": "why", "answer": "b", "sure": True}, {"question"})]
+    assert examples.skipped == {"no program": 1}
+
+
+def test_what_is_said_of_a_trace_with_two_programs_is_said_of_none(call):
+    with mlflow.start_span("both") as span:
+        Draft()(question="1")
+        Draft()(question="2")
+    mlflow.log_expectation(trace_id=span.trace_id, name="answer", value="b")
+    assert mlflow.dspy.examples_from_traces().skipped == {"unjudged": 2}
+    assert len(mlflow.dspy.examples_from_traces(unjudged=True)) == 2
+
+
+def test_traces_are_taken_in_every_form(call):
+    ids = [call(question=each) for each in "ab"]
+    traces = mlflow.search_traces(return_type="list")
+    for given in (None, ids, traces, iter(traces), mlflow.search_traces(return_type="pandas"), "status = 'OK'"):
+        assert len(mlflow.dspy.examples_from_traces(given, unjudged=True)) == 2
+    assert len(mlflow.dspy.examples_from_traces("status = 'ERROR'", unjudged=True)) == 0
+    (newest,) = mlflow.dspy.examples_from_traces(max_results=1, unjudged=True)
+    assert newest.question == "b"
+    assert len(mlflow.dspy.examples_from_traces(experiment_ids=["0"], unjudged=True)) == 0
+
+
+def test_more_traces_than_a_page_are_all_found(call, monkeypatch):
+    for number in range(5):
+        call(dspy.Predict("question -> answer"), question=str(number))
+    monkeypatch.setattr("mlflow_dspy_plugin.genai.examples._PAGE", 2)
+    assert len(mlflow.dspy.examples_from_traces(unjudged=True)) == 5
+    assert len(mlflow.dspy.examples_from_traces(unjudged=True, max_results=3)) == 3
+
+
+@pytest.mark.parametrize("given", [3, [3]])
+def test_what_are_no_traces_is_told(given):
+    with pytest.raises(DatasetError, match="takes a filter string, or a list of traces or of their ids, and not a int"):
+        mlflow.dspy.examples_from_traces(given)
+
+
+def test_outputs_without_names_are_counted():
+    class Text(dspy.Module):
+        def forward(self, question):
+            return "text"
+
+    Text()(question="why")
+    assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"no names": 1}
+
+
+def test_what_was_redacted_is_no_example(call):
+    call(question=f"my key is {KEY}")
+    assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"redacted": 1}
+
+
+def test_what_was_not_captured_is_no_example(call):
+    mlflow.dspy.autolog(capture_content=False)
+    call(question="why")
+    assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"not captured": 1}
+
+
+def test_long_texts_and_images_come_back_whole(call):
+    png = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(2_000)).decode()
+    image, text = dspy.Image(url=f"data:image/png;base64,{png}"), "long text " * 5_000
+    call(dspy.Predict("question, image: dspy.Image -> answer"), question=text, image=image)
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert (example.question, example.image) == (text, image)
+
+
+def test_long_texts_of_an_inner_predictor_come_back_whole_or_are_counted(call):
+    call(question="long text " * 5_000)
+    examples = mlflow.dspy.examples_from_traces(predictor="question -> draft", unjudged=True)
+    found = [example.question for example in examples]
+    assert found == (["long text " * 5_000] if HAS_ATTACHMENTS else [])
+    assert examples.skipped == ({} if HAS_ATTACHMENTS else {"shortened": 1})
+
+
+def test_the_examples_are_a_trainset(call):
+    mlflow.log_expectation(trace_id=call(question="why"), name="answer", value="b")
+    trainset = mlflow.dspy.examples_from_traces()
+    compiled = dspy.LabeledFewShot(k=1).compile(Draft(), trainset=trainset)
+    assert compiled.check.demos == [trainset[0]]
+    assert len(mlflow.data.from_dspy(trainset)) == 1
