@@ -10,6 +10,7 @@
         ├── InputError              an input does not fit the program
         ├── CallError               a program could not answer: its language model failed, or it raised
         ├── ComparisonError         two runs that cannot be compared
+        ├── ScoringError            a metric, scorer or judge cannot be used, or gave no score
         ├── SecretError             a secret would have reached the disk
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
         └── ModelFolderError        a model folder is missing, damaged, foreign or too new
@@ -66,6 +67,12 @@ class CallError(DspyPluginError):
 
 class ComparisonError(DspyPluginError):
     """Two runs cannot be compared: one is unknown or has no rows, or they have no example in common."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class ScoringError(DspyPluginError):
+    """A metric, scorer or judge cannot be used, or gave no score for an item, which is named."""
 
     code = INVALID_PARAMETER_VALUE
 

@@ -17,7 +17,7 @@ FLOORS = {
     "__init__": {"errors", "names"},
     "discovery": {"__init__", "names"},
     "seams": {"boundary", "errors", "names"},
-    "entry_points": {"__init__", "discovery", "names"},
+    "entry_points": {"__init__", "discovery", "genai", "names"},
     "programs": GROUND,
     "needs": GROUND | {"scrubbing"},
     "scrubbing": GROUND,
@@ -30,6 +30,8 @@ FLOORS = {
     "tracing": GROUND | {"programs", "delivery", "usage"},
     "tracking": GROUND | {"programs", "delivery", "recording", "usage", "metering", "packaging", "tracing"},
     "serving": GROUND | {"packaging", "programs", "tracing", "usage", "metering"},
+    "genai": GROUND
+    | {"programs", "tracing", "usage", "metering", "tracking", "packaging", "serving", "recording", "delivery"},
     "switch": GROUND | {"delivery", "recording", "metering", "tracing", "tracking"},
     "quickstart": GROUND,
     "cli": {"__init__", "errors", "progress", "quickstart"},
