@@ -12,6 +12,7 @@
         ├── DeploymentError         a server of deployed models did not answer as it was asked to
         ├── DatasetError            examples, records or traces cannot be written or read
         ├── ComparisonError         two runs that cannot be compared
+        ├── ScoringError            a metric, scorer or judge cannot be used, or gave no score
         ├── SecretError             a secret would have reached the disk
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
         └── ModelFolderError        a model folder is missing, damaged, foreign or too new
@@ -83,6 +84,12 @@ class DatasetError(DspyPluginError):
 
 class ComparisonError(DspyPluginError):
     """Two runs cannot be compared: one is unknown or has no rows, or they have no example in common."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class ScoringError(DspyPluginError):
+    """A metric, scorer or judge cannot be used, or gave no score for an item, which is named."""
 
     code = INVALID_PARAMETER_VALUE
 

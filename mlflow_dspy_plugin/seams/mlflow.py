@@ -159,3 +159,8 @@ def _trace_exporter() -> Any:
     with contextlib.suppress(AttributeError):
         return _get_trace_exporter()
     return None
+
+
+def implementation_of(model: Any) -> Any:
+    """What the flavor of a pyfunc model has loaded; None of a model that another process has."""
+    return getattr(model, "_model_impl", None)

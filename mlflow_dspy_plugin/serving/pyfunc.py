@@ -72,6 +72,11 @@ class PyfuncModel:
         self._fields = fields_of(loaded.program)
         self._allowed_models = loaded.allowed_models
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the program is called under."""
+        return dict(self._settings)
+
     def get_raw_model(self) -> dspy.Module:
         """The DSPy program, as `PyFuncModel.get_raw_model()` gives it."""
         return self.model

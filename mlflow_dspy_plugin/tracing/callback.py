@@ -51,7 +51,10 @@ class TracingCallback(dspy_seam.Watcher):
         self._trace_evaluations = trace_evaluations
 
     def listens(self) -> bool:
-        return span_seam.is_tracing_enabled() and not is_silenced() and not trace_context.is_silenced()
+        if not span_seam.is_tracing_enabled():
+            span_seam.begin_nothing()
+            return False
+        return not is_silenced() and not trace_context.is_silenced()
 
     @never_raises
     def on_module_start(self, call_id, instance, inputs):

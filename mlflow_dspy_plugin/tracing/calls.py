@@ -14,6 +14,7 @@ from mlflow_dspy_plugin.delivery.holds import HOLD, hold
 from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import handed_down
 from mlflow_dspy_plugin.seams import spans as span_seam
+from mlflow_dspy_plugin.seams.mlflow_export import is_evaluating
 from mlflow_dspy_plugin.tracing import predictions
 from mlflow_dspy_plugin.tracing.content import Content, TraceContent
 from mlflow_dspy_plugin.tracing.lm_calls import LMCall
@@ -91,7 +92,8 @@ class Calls:
 
     Args:
         content: What may be written into spans, and how.
-        sampling_ratio: The part of the calls from outside that is recorded, from 0 to 1; None for all.
+        sampling_ratio: The part of the calls from outside that is recorded, from 0 to 1; None for all. Of those that
+            `mlflow.genai.evaluate` makes, which needs their traces, all are.
     """
 
     def __init__(self, content: Content, sampling_ratio: float | None = None):
@@ -189,7 +191,7 @@ class Calls:
             span_seam.close_span(call.span, failed=exception is not None)
 
     def _sampled(self, opening: Opening, parent: LiveSpan | None) -> Any:
-        if parent is None and self._ratio is not None and _random.random() >= self._ratio:
+        if parent is None and self._ratio is not None and _random.random() >= self._ratio and not is_evaluating():
             return span_seam.DROPPED
         return span_seam.open_span(opening.name, opening.type, parent)
 

@@ -17,6 +17,7 @@ from mlflow.tracking.context.registry import _run_context_provider_registry
 import mlflow_dspy_plugin
 from mlflow_dspy_plugin.entry_points import deployments
 from mlflow_dspy_plugin.entry_points.dataset import DspyDatasetSource, from_dspy
+from mlflow_dspy_plugin.entry_points.evaluator import DspyEvaluator
 from mlflow_dspy_plugin.entry_points.run_context import DspyRunContext
 
 
@@ -75,3 +76,8 @@ def test_the_version_is_that_of_the_distribution():
 def test_switched_off_the_provider_has_no_tags(monkeypatch):
     monkeypatch.setenv("MLFLOW_DSPY_PLUGIN", "false")
     assert not DspyRunContext().in_context()
+
+
+def test_the_evaluator_is_installed():
+    (evaluator,) = entry_points(group="mlflow.model_evaluator", name="dspy")
+    assert evaluator.load() is DspyEvaluator
