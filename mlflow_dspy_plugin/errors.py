@@ -11,6 +11,7 @@
         ├── CallError               a program could not answer: its language model failed, or it raised
         ├── ComparisonError         two runs that cannot be compared
         ├── SecretError             a secret would have reached the disk
+        ├── PromptError             a prompt cannot be registered, or does not fit the program
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
         └── ModelFolderError        a model folder is missing, damaged, foreign or too new
 """
@@ -72,6 +73,12 @@ class ComparisonError(DspyPluginError):
 
 class SecretError(DspyPluginError):
     """Saving was stopped, because a secret that cannot be left out would have been written."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class PromptError(DspyPluginError):
+    """A predictor cannot stand in MLflow's prompt registry, or a prompt from there does not fit the program."""
 
     code = INVALID_PARAMETER_VALUE
 

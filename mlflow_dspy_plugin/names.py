@@ -17,7 +17,9 @@ PUBLIC_NAMES = {
     "get_default_pip_requirements": "needs.requirements",
     "inspect_model": "packaging.inspection",
     "load_model": "packaging.load",
+    "load_prompts": "prompts.load",
     "log_model": "packaging.save",
+    "register_prompts": "prompts.register",
     "save_model": "packaging.save",
     "trace_id_of": "tracing.predictions",
     "track_optimization": "tracking.own_loops",
@@ -34,6 +36,8 @@ ENV_EXIT_TIMEOUT = "MLFLOW_DSPY_EXIT_TIMEOUT"
 ENV_PREDICT_THREADS = "MLFLOW_DSPY_PREDICT_THREADS"
 ENV_SERVING_CONCURRENCY = "MLFLOW_DSPY_SERVING_CONCURRENCY"
 ENV_SERVING_QUEUE = "MLFLOW_DSPY_SERVING_QUEUE"
+ENV_PROMPTS = "MLFLOW_DSPY_PROMPTS"
+ENV_PROMPTS_SECONDS = "MLFLOW_DSPY_PROMPTS_SECONDS"
 
 # Run tags.
 TAG_DSPY_VERSION = "dspy.version"
@@ -74,6 +78,12 @@ TRACE_DSPY_VERSION = "mlflow.dspy.version"
 TRACE_MODEL_ID = "mlflow.modelId"
 SPAN_GRAPH = "dspy.program.graph"
 
+# Tags of versions of prompts; Unity Catalog takes no dots in them.
+PROMPT_PROGRAM = "dspy_program"
+PROMPT_PREDICTOR = "dspy_predictor"
+PROMPT_SIGNATURE = "dspy_signature"
+PROMPT_RUN = "dspy_run_id"
+
 # Keys of the flavor's section in an MLmodel file.
 KEY_FORMAT = "format"
 KEY_MODEL_PATH = "model_path"
@@ -93,6 +103,7 @@ KEY_MODULES = "modules"
 KEY_VERSIONS = "versions"
 KEY_LANGUAGE_MODELS = "language_models"
 KEY_ALLOWED_MODELS = "allowed_models"
+KEY_FOLLOW_PROMPTS = "follow_prompts"
 
 # Params of a request, and what they add to an answer.
 PARAM_ON_ERROR = "on_error"

@@ -1,0 +1,81 @@
+"""Values of demos <-> what JSON holds; what would not come back as it was is refused."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+import pydantic_core
+
+from mlflow_dspy_plugin.boundary import attempt
+from mlflow_dspy_plugin.prompts.wording import Value
+
+_PLAIN = (bool, int, float, str, type(None))
+_UNREADABLE = object()
+
+
+def value_of(value: Any, annotation: Any) -> Value | None:
+    """What stands for a value in a prompt.
+
+    Args:
+        value: The value.
+        annotation: The type of its field; None where it has none.
+
+    Returns:
+        None if nothing would come back the same.
+    """
+    if _is_plain(value):
+        return Value(value)
+    if annotation is None:
+        return None
+    content = attempt(lambda: json.loads(json.dumps(_told(value))), lambda error: _UNREADABLE)
+    again = _UNREADABLE if content is _UNREADABLE else made(Value(content, typed=True), annotation)
+    return Value(content, typed=True) if is_same(value, again) else None
+
+
+def made(value: Value, annotation: Any) -> Any:
+    """The value that a prompt tells of; an object that equals nothing where its field's type does not take it."""
+    if not value.typed:
+        return value.content
+    text = json.dumps(value.content)
+    return attempt(lambda: pydantic.TypeAdapter(annotation).validate_json(text), lambda error: _UNREADABLE)
+
+
+def is_made(value: Any) -> bool:
+    """Whether `made` has made a value."""
+    return value is not _UNREADABLE
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values hold the same, types included."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, pydantic.BaseModel):
+        return is_same(vars(a), vars(b)) and is_same(a.model_extra, b.model_extra)
+    if isinstance(a, Mapping):
+        return list(a) == list(b) and all(is_same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(is_same, a, b))
+    # Not a number is one too.
+    return attempt(lambda: bool(a == b) or repr(a) == repr(b) and isinstance(a, float), lambda error: False)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON gives back the same."""
+    if type(value) is list:
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(type(key) is str and _is_plain(item) for key, item in value.items())
+    return type(value) in _PLAIN
+
+
+def _told(value: Any) -> Any:
+    """A value as what its type can be made of. DSPy's own types write themselves as what a language model is told."""
+    if isinstance(value, pydantic.BaseModel):
+        given = {name: getattr(value, name) for name in type(value).model_fields if name in value.model_fields_set}
+        return {name: _told(item) for name, item in {**given, **(value.model_extra or {})}.items()}
+    if isinstance(value, Mapping):
+        return {key: _told(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_told(item) for item in value]
+    return pydantic_core.to_jsonable_python(value)
