@@ -18,6 +18,9 @@ MOST_CHARACTERS = MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH
 # MLflow 3.4 has none.
 _SPAN_PROMPTS = getattr(SpanAttributeKey, "LINKED_PROMPTS", None)
 
+# Stores differ in the code for an alias that is not there.
+_MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"}
+
 
 def usual_words(name: str) -> dict[str, str]:
     """What DSPy says of a field of which nobody has said anything."""
@@ -75,8 +78,9 @@ def version_at(name: str, place: str) -> PromptVersion | None:
             return client.get_prompt_version_by_alias(name, place[1:])
         return client.get_prompt_version(name, place)
     except MlflowException as error:
-        # Stores differ in the code for an alias that is not there.
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE"):
+        # Releases before 3.5 have the code in the cause alone.
+        codes = {getattr(each, "error_code", None) for each in (error, error.__cause__)}
+        if codes & _MISSING:
             return None
         raise
 
