@@ -73,7 +73,10 @@ def learnt_from(said: Said, now: Learnt, where: str) -> Learnt:
     _check_fit(said, now.signature, where)
     signature = now.signature
     for name, words in (said.fields or {}).items():
-        wanted = {**seam.usual_words(name), **{word: words[word] for word in ("prefix", "description") if word in words}}
+        wanted = {
+            **seam.usual_words(name),
+            **{word: words[word] for word in ("prefix", "description") if word in words},
+        }
         if seam.words_of(signature.fields[name]) != wanted:
             signature = seam.with_words(signature, name, wanted)
     signature = seam.with_instructions(signature, said.instructions)

@@ -28,9 +28,12 @@ def value_of(value: Any, annotation: Any) -> Value | None:
         return Value(value)
     if annotation is None:
         return None
-    content = attempt(lambda: json.loads(json.dumps(_told(value))), lambda error: _UNREADABLE)
-    again = _UNREADABLE if content is _UNREADABLE else made(Value(content, typed=True), annotation)
-    return Value(content, typed=True) if is_same(value, again) else None
+    for tell in (_told, lambda each: pydantic.TypeAdapter(annotation).dump_python(each, mode="json", warnings=False)):
+        content = attempt(lambda tell=tell: json.loads(json.dumps(tell(value))), lambda error: _UNREADABLE)
+        told = Value(content, typed=True)
+        if content is not _UNREADABLE and is_same(value, made(told, annotation)):
+            return told
+    return None
 
 
 def made(value: Value, annotation: Any) -> Any:
@@ -48,7 +51,7 @@ def is_made(value: Any) -> bool:
 
 def is_same(a: Any, b: Any) -> bool:
     """Whether two values hold the same, types included."""
-    if type(a) is not type(b):
+    if not _is_same_type(type(a), type(b)):
         return False
     if isinstance(a, pydantic.BaseModel):
         return is_same(vars(a), vars(b)) and is_same(a.model_extra, b.model_extra)
@@ -58,6 +61,12 @@ def is_same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(is_same, a, b))
     # Not a number is one too.
     return attempt(lambda: bool(a == b) or repr(a) == repr(b) and isinstance(a, float), lambda error: False)
+
+
+def _is_same_type(a: type, b: type) -> bool:
+    """Whether two types are one. DSPy makes `dspy.Code["java"]` anew whenever it is written."""
+    made_alike = issubclass(a, pydantic.BaseModel) and (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
+    return a is b or made_alike
 
 
 def _is_plain(value: Any) -> bool:

@@ -180,7 +180,7 @@ def read(text: str, where: str) -> Said:
     head = "\n".join(map(_head_line, lines[: starts[0]])).removesuffix("\n") if starts else text
     variables = set(_VARIABLE.findall(head))
     told: dict[str, Any] = {"instructions": _plain(_VARIABLE.sub(r"`\1`", head)), "demos": []}
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in zip(starts, [*starts, len(lines)][1:], strict=True):
         title, body = _plain(lines[start][4:-4]), lines[start + 1 : end]
         if title == "inputs":
             variables |= set(_VARIABLE.findall("\n".join(body)))
