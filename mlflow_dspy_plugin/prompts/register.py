@@ -44,8 +44,8 @@ def register_prompts(
         The versions, by the name of the predictor.
 
     Raises:
-        PromptError: If it is no program, or a predictor cannot stand in the text of a prompt, or not within the characters that MLflow
-            takes (100,000); nothing is registered then.
+        PromptError: If it is no program, or a predictor cannot stand in the text of a prompt, or not within the
+            characters that MLflow takes (100,000); nothing is registered then.
         SecretError: If one says a secret; nothing is registered then.
     """
     named = prompt_names(checked(program), name)

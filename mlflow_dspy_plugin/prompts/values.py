@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import dspy
 import pydantic
 import pydantic_core
 
@@ -12,6 +13,8 @@ from mlflow_dspy_plugin.prompts.wording import Value
 
 _PLAIN = (bool, int, float, str, type(None))
 _UNREADABLE = object()
+# What an image may be that comes from a text.
+_REMOTE = ("data:", "http://", "https://", "gs://")
 
 
 def value_of(value: Any, annotation: Any) -> Value | None:
@@ -41,7 +44,8 @@ def made(value: Value, annotation: Any) -> Any:
     if not value.typed:
         return value.content
     text = json.dumps(value.content)
-    return attempt(lambda: pydantic.TypeAdapter(annotation).validate_json(text), lambda error: _UNREADABLE)
+    found = attempt(lambda: pydantic.TypeAdapter(annotation).validate_json(text), lambda error: _UNREADABLE)
+    return found if _is_all_told(found, text) else _UNREADABLE
 
 
 def is_made(value: Any) -> bool:
@@ -61,6 +65,18 @@ def is_same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(is_same, a, b))
     # Not a number is one too.
     return attempt(lambda: bool(a == b) or repr(a) == repr(b) and isinstance(a, float), lambda error: False)
+
+
+def _is_all_told(value: Any, text: str) -> bool:
+    """Whether a value holds what its text says, and no file of this machine: DSPy 3.0 reads those that a text names."""
+    if isinstance(value, dspy.Image):
+        return value.url.startswith(_REMOTE)
+    if isinstance(value, dspy.Audio):
+        return value.data in text
+    if isinstance(value, pydantic.BaseModel):
+        return _is_all_told([*vars(value).values(), *(value.model_extra or {}).values()], text)
+    items = value.values() if isinstance(value, Mapping) else value
+    return not isinstance(value, (Mapping, list, tuple, set, frozenset)) or all(_is_all_told(i, text) for i in items)
 
 
 def _is_same_type(a: type, b: type) -> bool:

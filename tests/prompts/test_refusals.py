@@ -176,3 +176,16 @@ def test_a_prompt_of_chat_messages_is_refused():
     mlflow.genai.register_prompt("chat", [{"role": "system", "content": "Answer {{question}}."}])
     with pytest.raises(PromptError, match="'chat', version 1, is one of chat messages"):
         mlflow.dspy.load_prompts(asks(), "prompts:/chat/1")
+
+
+@pytest.mark.parametrize("kind", [dspy.Image, dspy.Audio], ids=["image", "audio"])
+@pytest.mark.parametrize("content", ['"{path}"', '{{"url": "{path}"}}'], ids=["text", "object"])
+def test_a_prompt_that_names_a_file_of_this_machine_is_refused(kind, content, tmp_path):
+    path = tmp_path / "private.wav"
+    path.write_bytes(b"private")
+    program = dspy.Predict(dspy.Signature({"seen": (kind, dspy.InputField()), "answer": (str, dspy.OutputField())}))
+    demo = f"--- demo ---\nseen (typed) = {content.format(path=path)}"
+    mlflow.genai.register_prompt("by-hand", f"A.\n\n--- fields ---\nseen: x\nanswer: str\n\n{demo}")
+    with pytest.raises(PromptError, match="The field 'seen' in demo 1 of 'by-hand', version 1, is none of its type"):
+        mlflow.dspy.load_prompts(program, "prompts:/by-hand/1")
+    assert program.demos == []

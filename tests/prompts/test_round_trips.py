@@ -38,7 +38,7 @@ def learnt(program: dspy.Module) -> dspy.Module:
         names = list(predictor.signature.fields)
         predictor.demos = [
             dspy.Example(augmented=True, **{name: f"{{{{{name}}}}}\n {number}" for name in names}),
-            dspy.Example({name: "x" for name in names[:-1]}).with_inputs("question"),
+            dspy.Example(dict.fromkeys(names[:-1], "x")).with_inputs("question"),
             dict.fromkeys(names, " y "),
         ]
     return program

@@ -1,8 +1,10 @@
 """A served model follows the alias of its prompts: checked where it loads, looked at again while requests go on."""
 
 import logging
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import dspy
 import mlflow
@@ -105,18 +107,17 @@ def test_the_environment_names_others_or_none(monkeypatch):
     assert answer(logged(follow_prompts=URI)).startswith("Given the fields")
 
 
-def test_a_request_does_not_wait_for_the_registry(at_every_request, monkeypatch):
+def test_a_request_does_not_wait_for_the_registry(at_every_request, store):
     register("One.")
     model = logged(follow_prompts=URI)
-    released = threading.Event()
-    following = model._model_impl._loaded
-    find = type(following.wanted).find
-    monkeypatch.setattr(type(following.wanted), "find", lambda *args: released.wait(60) and find(*args))
     register("Two.")
-    # The registry answers none of these.
-    assert [answer(model) for _ in range(5)] == ["One."] * 5
-    assert sum(thread.name == "mlflow-dspy-prompts" for thread in threading.enumerate()) == 1
-    released.set()
+    with closing(sqlite3.connect(store, isolation_level=None)) as registry:
+        # Whoever reads it now waits.
+        registry.execute("BEGIN EXCLUSIVE")
+        assert [answer(model) for _ in range(5)] == ["One."] * 5
+        looks = [thread for thread in threading.enumerate() if thread.name == "mlflow-dspy-prompts"]
+        assert len(looks) == 1 and looks[0].is_alive()
+        registry.execute("ROLLBACK")
     answers_until(model, "Two.")
 
 
