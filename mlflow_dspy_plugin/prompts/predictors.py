@@ -108,8 +108,8 @@ def _demo_of(demo: Any, signature: type[dspy.Signature], where: str) -> Demo:
         if values[name] is None or type(name) is not str:
             raise PromptError(
                 f"The field {name!r} in {where} holds a {type(value).__name__}, which the text of a prompt "
-                "cannot hold so that it comes back. Give the field a type that pydantic reads from JSON, or leave out the "
-                "demo."
+                "cannot hold so that it comes back. Give the field a type that pydantic reads from JSON, or leave "
+                "out the demo."
             )
     return Demo(values, None if is_dict else seam.input_keys(demo), is_dict)
 

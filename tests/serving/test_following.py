@@ -1,8 +1,6 @@
 """A served model follows the alias of its prompts: checked where it loads, looked at again while requests go on."""
 
-import logging
 import sqlite3
-import threading
 import time
 from contextlib import closing
 
@@ -14,21 +12,10 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import PromptError
 from mlflow_dspy_plugin.programs.origin import origin_of
 from tests.fakes.scripted import scripted_lm
+from tests.serving.telling import Says
+from tests.tracing.logs import warnings_logged
 
 URI = "prompts:/qa@production"
-
-
-class Says(dspy.Module):
-    """A program that tells its instructions."""
-
-    def __init__(self):
-        super().__init__()
-        self.ask = dspy.Predict("question -> answer")
-        self.steps = [self.ask]
-
-    def forward(self, question):
-        assert self.steps[0] is self.ask
-        return dspy.Prediction(answer=self.ask.signature.instructions, demos=str(len(self.ask.demos)))
 
 
 def register(instructions, alias="production", demos=()):
@@ -40,7 +27,7 @@ def register(instructions, alias="production", demos=()):
 
 def logged(**options):
     dspy.configure(lm=scripted_lm({"answer": "x"}))
-    info = mlflow.dspy.log_model(Says(), name="model", input_example={"question": "Who?"}, **options)
+    info = mlflow.dspy.log_model(Says(), name="model", **options)
     return mlflow.pyfunc.load_model(info.model_uri)
 
 
@@ -78,7 +65,7 @@ def test_it_takes_the_version_that_the_alias_means_later(at_every_request):
     assert answer(model) == "One."
     register("Two.", demos=[dspy.Example(question="a", answer="b")])
     assert set(answers_until(model, "Two.")) <= {"One.", "Two."}
-    assert model.predict({"question": "Who?"})["demos"] == "1"
+    assert model.get_raw_model().ask.demos[0].question == "a"
     mlflow.genai.set_prompt_alias("qa", "production", 1)
     answers_until(model, "One.")
 
@@ -115,23 +102,23 @@ def test_a_request_does_not_wait_for_the_registry(at_every_request, store):
         # Whoever reads it now waits.
         registry.execute("BEGIN EXCLUSIVE")
         assert [answer(model) for _ in range(5)] == ["One."] * 5
-        looks = [thread for thread in threading.enumerate() if thread.name == "mlflow-dspy-prompts"]
-        assert len(looks) == 1 and looks[0].is_alive()
+        # The look that the first of them began.
+        assert model._model_impl._loaded._look.is_alive()
         registry.execute("ROLLBACK")
     answers_until(model, "Two.")
 
 
-def test_what_was_there_stays_while_prompts_cannot_be_followed(at_every_request, caplog):
+def test_what_was_there_stays_while_prompts_cannot_be_followed(at_every_request):
     register("One.")
     model = logged(follow_prompts=URI)
     version = mlflow.genai.register_prompt("qa", "Answer {{nothing}}.").version
     mlflow.genai.set_prompt_alias("qa", "production", version)
     deadline = time.monotonic() + 60
-    with caplog.at_level(logging.WARNING):
-        while "cannot be followed" not in caplog.text:
+    with warnings_logged() as messages:
+        while not messages:
             assert answer(model) == "One." and time.monotonic() < deadline
-    assert "The prompts qa@production cannot be followed now, so what was there stays" in caplog.text
-    assert "{{nothing}}" in caplog.text
+    assert "The prompts qa@production cannot be followed now, so what was there stays" in messages[0]
+    assert "{{nothing}}" in messages[0]
     register("Three.")
     answers_until(model, "Three.")
 
