@@ -14,6 +14,7 @@
         ├── ComparisonError         two runs that cannot be compared
         ├── ScoringError            a metric, scorer or judge cannot be used, or gave no score
         ├── SecretError             a secret would have reached the disk
+        ├── PromptError             a prompt cannot be registered, or does not fit the program
         ├── TrackingError           what was given to track_optimization() or compare() cannot be used
         └── ModelFolderError        a model folder is missing, damaged, foreign or too new
 """
@@ -96,6 +97,12 @@ class ScoringError(DspyPluginError):
 
 class SecretError(DspyPluginError):
     """Saving was stopped, because a secret that cannot be left out would have been written."""
+
+    code = INVALID_PARAMETER_VALUE
+
+
+class PromptError(DspyPluginError):
+    """A predictor cannot stand in MLflow's prompt registry, or a prompt from there does not fit the program."""
 
     code = INVALID_PARAMETER_VALUE
 

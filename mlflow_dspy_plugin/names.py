@@ -21,8 +21,10 @@ PUBLIC_NAMES = {
     "inspect_model": "packaging.inspection",
     "judge": "genai.judges",
     "load_model": "packaging.load",
+    "load_prompts": "prompts.load",
     "log_model": "packaging.save",
     "metric": "genai.metrics",
+    "register_prompts": "prompts.register",
     "save_model": "packaging.save",
     "scorer": "genai.scorers",
     "to_predict_fn": "genai.predict_fn",
@@ -46,6 +48,8 @@ ENV_API_KEYS = "MLFLOW_DSPY_API_KEYS"
 ENV_API_KEYS_FILE = "MLFLOW_DSPY_API_KEYS_FILE"
 # Before the name of a setting of the server's, in capitals.
 ENV_SERVER = "MLFLOW_DSPY_SERVER_"
+ENV_PROMPTS = "MLFLOW_DSPY_PROMPTS"
+ENV_PROMPTS_SECONDS = "MLFLOW_DSPY_PROMPTS_SECONDS"
 
 # Run tags.
 TAG_DSPY_VERSION = "dspy.version"
@@ -90,6 +94,12 @@ TRACE_SERVED_VERSION = "mlflow.dspy.served_version"
 TRACE_TRACEPARENT = "mlflow.dspy.traceparent"
 SPAN_GRAPH = "dspy.program.graph"
 
+# Tags of versions of prompts; Unity Catalog takes no dots in them.
+PROMPT_PROGRAM = "dspy_program"
+PROMPT_PREDICTOR = "dspy_predictor"
+PROMPT_SIGNATURE = "dspy_signature"
+PROMPT_RUN = "dspy_run_id"
+
 # Keys of the flavor's section in an MLmodel file.
 KEY_FORMAT = "format"
 KEY_MODEL_PATH = "model_path"
@@ -109,6 +119,7 @@ KEY_MODULES = "modules"
 KEY_VERSIONS = "versions"
 KEY_LANGUAGE_MODELS = "language_models"
 KEY_ALLOWED_MODELS = "allowed_models"
+KEY_FOLLOW_PROMPTS = "follow_prompts"
 
 # Params of a request, and what they add to an answer.
 PARAM_ON_ERROR = "on_error"

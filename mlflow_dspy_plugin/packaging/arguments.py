@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import InputError, ProgramError, SecretError
 from mlflow_dspy_plugin.programs.fields import Fields, check_fields, only_input
+from mlflow_dspy_plugin.prompts.versions import Wanted, prompt_names
 from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name
 from mlflow_dspy_plugin.seams.programs import is_signature
 
@@ -156,6 +157,12 @@ def check_prompts(prompts: list[Any] | None) -> None:
     for prompt in prompts or ():
         if isinstance(prompt, str):
             MlflowClient().load_prompt(prompt)
+
+
+def check_follow_prompts(uri: str | None, program: dspy.Module) -> None:
+    """Refuse what cannot be the prompts of a program; whether the registry has them is seen where the model loads."""
+    if uri is not None:
+        prompt_names(program, Wanted.of(uri).name)
 
 
 def inputs_of_example(example: dspy.Example) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class LoadedModel:
         task: The task that it was logged with, if any.
         mlmodel: What its MLmodel file says.
         allowed_models: The language models that a request may ask for.
+        follow_prompts: The URI of the prompts that it is to follow where it is served, if any.
     """
 
     program: dspy.Module
@@ -44,6 +45,7 @@ class LoadedModel:
     task: str | None
     mlmodel: dict[str, Any]
     allowed_models: Sequence[str] = ()
+    follow_prompts: str | None = None
 
 
 def load_model(
@@ -116,7 +118,8 @@ def read_folder(folder: str | Path, model_config: Mapping[str, Any] | None = Non
         program = configured(program, config)
     remember_origin(program, mlmodel.get("model_id"))
     allowed_models = tuple(section.get(names.KEY_ALLOWED_MODELS, ()))
-    return LoadedModel(program, settings, section.get(names.KEY_TASK), mlmodel, allowed_models)
+    follow_prompts = section.get(names.KEY_FOLLOW_PROMPTS)
+    return LoadedModel(program, settings, section.get(names.KEY_TASK), mlmodel, allowed_models, follow_prompts)
 
 
 @contextlib.contextmanager

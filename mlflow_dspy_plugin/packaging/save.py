@@ -23,6 +23,7 @@ from mlflow_dspy_plugin.packaging.arguments import (
     check_access,
     check_allowed_models,
     check_example,
+    check_follow_prompts,
     check_format,
     check_program,
     check_prompts,
@@ -67,6 +68,7 @@ def save_model(
     compiled_state: dspy.Module | dict[str, Any] | str | Path | None = None,
     auth_policy: AuthPolicy | None = None,
     allowed_models: list[str] | None = None,
+    follow_prompts: str | None = None,
 ) -> None:
     """Save a DSPy program as an MLflow model in a local folder, with DSPy's settings beside it.
 
@@ -107,12 +109,16 @@ def save_model(
             `resources`.
         allowed_models: The language models that a request may ask for by the param `model`, by the names that
             `dspy.LM` takes; none by default.
+        follow_prompts: The URI of prompts, as `load_prompts` takes it, that are laid over the program where it is
+            served. Those of an alias are looked at again every MLFLOW_DSPY_PROMPTS_SECONDS (60), while requests are
+            answered. MLFLOW_DSPY_PROMPTS names others where it is set, and none where it is `false`.
 
     Raises:
         ProgramError: If `model` is no `dspy.Module` and no script that sets one, the task is unknown
             or needs another program, the signature has no inputs, `model_config` does not fit its
             constructor, or the program cannot be saved in the format.
         InputError: If the input example does not fit the program's fields.
+        PromptError: If `follow_prompts` is no URI of prompts.
         SecretError: If a secret sits where it cannot be left out.
         ModelFolderError: If the folder exists and is not empty.
     """
@@ -151,6 +157,7 @@ def _checked(given: SimpleNamespace) -> _Subject:
     code = read_code_model(given.model, given.compiled_state, config) if is_script else None
     program = given.model if code is None else code.program
     check_program(program, given.compiled_state is not None and code is None)
+    check_follow_prompts(given.follow_prompts, program)
     fields = fields_of(program)
     example, signature = given.input_example, given.signature
     if isinstance(example, dspy.Example):
@@ -195,6 +202,7 @@ def _save(given: SimpleNamespace) -> dict[str, str]:
             names.KEY_LANGUAGE_MODELS: describe_lms(subject.program, settings),
             **({names.KEY_LEFT_OUT: left_out} if left_out else {}),
             **({names.KEY_ALLOWED_MODELS: list(given.allowed_models)} if choosable else {}),
+            **({names.KEY_FOLLOW_PROMPTS: given.follow_prompts} if given.follow_prompts else {}),
             **contents.section,
             **model_folder.fields_section(subject.fields, given.task),
         }
@@ -234,6 +242,7 @@ def log_model(
     compiled_state: dspy.Module | dict[str, Any] | str | Path | None = None,
     auth_policy: AuthPolicy | None = None,
     allowed_models: list[str] | None = None,
+    follow_prompts: str | None = None,
 ) -> ModelInfo:
     """Log a DSPy program as an MLflow model.
 
@@ -265,6 +274,7 @@ def log_model(
         compiled_state: See `save_model`.
         auth_policy: See `save_model`.
         allowed_models: See `save_model`.
+        follow_prompts: See `save_model`.
 
     Returns:
         MLflow's `ModelInfo`; its `model_uri` loads the model.

@@ -56,13 +56,18 @@ class Chat:
     """A loaded program, as what answers chat requests."""
 
     def __init__(self, loaded: LoadedModel, folder: Path) -> None:
-        self.program = loaded.program
+        self._loaded = loaded
         self._settings = dict(loaded.settings)
         self._fields = fields_of(loaded.program)
         self._allowed_models = loaded.allowed_models
         self._guessed_wrong = False
         self._names = [name for name in (registered_name(folder), loaded.mlmodel.get("model_id")) if name]
         _count_from_now_on()
+
+    @property
+    def program(self) -> dspy.Module:
+        """The program, as it is now."""
+        return self._loaded.program
 
     def read(self, data: Any, params: Mapping[str, Any] | None = None) -> ChatRequest:
         """Read a request; see `chat_request_of`.

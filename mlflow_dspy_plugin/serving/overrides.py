@@ -1,13 +1,15 @@
 """What one request overrides of the language models' arguments; other requests do not see it."""
 
 import copy
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import dspy
 
 from mlflow_dspy_plugin.programs.by_identity import ByIdentity
-from mlflow_dspy_plugin.programs.language_models import REMEMBERED, containers_of_modules, language_models
+from mlflow_dspy_plugin.programs.copies import Copies
+from mlflow_dspy_plugin.programs.language_models import containers_of_modules, language_models
 
 # What is copied of each program that holds a language model, beside its modules.
 _containers: ByIdentity[tuple[dict[int, Any] | None]] = ByIdentity()
@@ -32,7 +34,7 @@ def overridden(
     if not given:
         return program, settings
     containers = _containers_of(program)
-    copies = _Copies(given, containers or {})
+    copies = Copies(containers or {}, functools.partial(_with, given=given))
     if containers is not None:
         program = copies.of(program)
     lm = settings.get("lm", dspy.settings.lm)
@@ -47,40 +49,6 @@ def _containers_of(program: dspy.Module) -> dict[int, Any] | None:
         known = (containers_of_modules(program) if holds_any else None,)
         _containers.set(program, known)
     return known[0]
-
-
-class _Copies:
-    """Copies of language models, and of the modules and containers that hold them; all else is shared.
-
-    A deep copy would take what a program may hold beside them, such as an index, along with every
-    request.
-    """
-
-    def __init__(self, given: Mapping[str, Any], containers: Mapping[int, Any]):
-        self._given, self._containers = given, containers
-        # Original and copy, by the id of the original: what is shared stays shared.
-        self._made: dict[int, tuple[Any, Any]] = {}
-
-    def of(self, value: Any) -> Any:
-        """The copy of a language model, of a module, or of a container with one; else the value itself."""
-        if id(value) in self._made:
-            return self._made[id(value)][1]
-        if isinstance(value, dspy.BaseLM):
-            return self._noted(value, _with(value, self._given))
-        if isinstance(value, dspy.Module):
-            module = self._noted(value, object.__new__(type(value)))
-            held = dict(vars(value))
-            module.__dict__.update({name: item if name in REMEMBERED else self.of(item) for name, item in held.items()})
-            return module
-        if id(value) not in self._containers:
-            return value
-        if type(value) is dict:
-            return self._noted(value, {key: self.of(item) for key, item in dict(value).items()})
-        return self._noted(value, type(value)(map(self.of, tuple(value)))) if type(value) in (list, tuple) else value
-
-    def _noted(self, original: Any, made: Any) -> Any:
-        self._made[id(original)] = (original, made)
-        return made
 
 
 def _with(lm: dspy.BaseLM, given: Mapping[str, Any]) -> dspy.BaseLM:

@@ -38,14 +38,14 @@ def pace_server(model: Any, folder: Path) -> None:
     if not loads_for_server():
         return
     requests, waiting = (
-        _of_server(names.ENV_SERVING_CONCURRENCY, _REQUESTS),
-        _of_server(names.ENV_SERVING_QUEUE, _WAITING),
+        number_of_server(names.ENV_SERVING_CONCURRENCY, _REQUESTS),
+        number_of_server(names.ENV_SERVING_QUEUE, _WAITING),
     )
     if requests:
         answer_by(Answering(model, Model.load(folder), requests, waiting).text, requests)
 
 
-def _of_server(variable: str, otherwise: int) -> int:
+def number_of_server(variable: str, otherwise: int) -> int:
     """What a variable says, or its default: one that is ill set is no reason not to serve."""
     try:
         return _number(variable, otherwise)

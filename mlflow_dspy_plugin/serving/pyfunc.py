@@ -20,6 +20,7 @@ from mlflow_dspy_plugin.serving.awaiting import is_awaited
 from mlflow_dspy_plugin.serving.batch import aanswer_all, answer_all
 from mlflow_dspy_plugin.serving.chat import Answered, Chat
 from mlflow_dspy_plugin.serving.completions import Chunks, completion_of
+from mlflow_dspy_plugin.serving.following import FollowingModel, following_prompts
 from mlflow_dspy_plugin.serving.inputs import Rows, arguments_of, only_row, rows_of
 from mlflow_dspy_plugin.serving.items import Items
 from mlflow_dspy_plugin.serving.outputs import table_of
@@ -44,13 +45,14 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Any:
     loaded = read_folder(Path(path), model_config)
     loaded = replace(loaded, settings=with_keys_of_here(loaded.settings))
     warn_of_missing_keys(loaded.program, loaded.settings)
+    loaded = following_prompts(loaded)
     read_dicts_as_rows()
     model = _model_of(loaded, Path(path), model_config)
     pace_server(model, Path(path))
     return model
 
 
-def _model_of(loaded: LoadedModel, folder: Path, model_config: dict[str, Any] | None) -> Any:
+def _model_of(loaded: LoadedModel | FollowingModel, folder: Path, model_config: dict[str, Any] | None) -> Any:
     if loaded.task == names.TASK_RESPONSES:
         return serve_agent(Agent(Chat(loaded, folder)))
     return PyfuncModel(loaded, model_config, Chat(loaded, folder) if loaded.task == names.TASK_CHAT else None)
@@ -60,12 +62,17 @@ class PyfuncModel:
     """Calls the program for MLflow, under the settings it was saved with.
 
     Attributes:
-        model: The DSPy program.
+        model: The DSPy program, as it is now.
         model_config: The configuration that the model was logged with.
     """
 
-    def __init__(self, loaded: LoadedModel, model_config: dict[str, Any] | None = None, chat: Chat | None = None):
-        self.model = loaded.program
+    def __init__(
+        self,
+        loaded: LoadedModel | FollowingModel,
+        model_config: dict[str, Any] | None = None,
+        chat: Chat | None = None,
+    ):
+        self._loaded = loaded
         self.model_config = model_config or {}
         self._settings = dict(loaded.settings)
         self._chat = chat
@@ -76,6 +83,10 @@ class PyfuncModel:
     def settings(self) -> dict[str, Any]:
         """The settings that the program is called under."""
         return dict(self._settings)
+
+    @property
+    def model(self) -> dspy.Module:
+        return self._loaded.program
 
     def get_raw_model(self) -> dspy.Module:
         """The DSPy program, as `PyFuncModel.get_raw_model()` gives it."""

@@ -11,7 +11,7 @@ from mlflow_dspy_plugin.seams import dspy as dspy_seam
 from mlflow_dspy_plugin.seams import handed_down, trace_context
 from mlflow_dspy_plugin.seams import spans as span_seam
 from mlflow_dspy_plugin.seams.programs import ends_agent
-from mlflow_dspy_plugin.tracing import lm_calls, program, spans
+from mlflow_dspy_plugin.tracing import lm_calls, program, prompts, spans
 from mlflow_dspy_plugin.tracing.calls import Call, Calls, is_silenced
 from mlflow_dspy_plugin.tracing.content import Content
 from mlflow_dspy_plugin.tracing.known_secrets import keys_of
@@ -65,6 +65,8 @@ class TracingCallback(dspy_seam.Watcher):
         call = self._start(call_id, spans.of_module(instance), inputs)
         if call is not None and call.opens_trace:
             program.describe(call, instance)
+        if call is not None:
+            prompts.link(call, instance)
         if call is not None and isinstance(instance, dspy.Retrieve):
             call.content.learn(keys_of(instance))
 

@@ -22,14 +22,15 @@ FLOORS = {
     "needs": GROUND | {"scrubbing"},
     "scrubbing": GROUND,
     "plain": GROUND | {"scrubbing"},
-    "packaging": GROUND | {"programs", "needs", "scrubbing", "plain"},
+    "prompts": GROUND | {"programs"},
+    "packaging": GROUND | {"programs", "needs", "scrubbing", "plain", "prompts"},
     "delivery": GROUND,
     "recording": GROUND | {"delivery"},
     "usage": {"seams"},
     "metering": {"boundary", "seams", "usage"},
     "tracing": GROUND | {"programs", "delivery", "usage"},
     "tracking": GROUND | {"programs", "delivery", "recording", "usage", "metering", "packaging", "tracing"},
-    "serving": GROUND | {"packaging", "programs", "tracing", "usage", "metering"},
+    "serving": GROUND | {"packaging", "programs", "prompts", "tracing", "usage", "metering"},
     "genai": GROUND
     | {
         "programs",

@@ -1,0 +1,150 @@
+"""`dspy.LM` through the AI gateway of `mlflow server`: the provider's key stays there, and the bytes arrive."""
+
+import json
+import re
+from importlib.util import find_spec
+
+import dspy
+import mlflow
+import pytest
+
+from integration.conftest import CANARY_KEY, ROOT, TrackingServer
+from integration.processes import PYTHON, answers, free_port, running
+from tests.fakes.openai_server import Fault, OpenAIServer
+
+pytestmark = pytest.mark.skipif(
+    find_spec("mlflow.server.gateway_api") is None, reason="the server of this release has no gateway"
+)
+
+PROVIDER_KEY = "sk-provider-canary-7c1e9a3b5d"
+
+
+def sailing(messages, body):
+    """A language model that fails where it is asked to."""
+    if "storm" in messages[-1]["content"]:
+        return Fault(429)
+    return "[[ ## answer ## ]]\nAnn and Bob\n\n[[ ## completed ## ]]"
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with OpenAIServer({"sailing": sailing}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, environment):
+    """An `mlflow server` whose gateway may ask providers on this machine."""
+    folder, port = tmp_path_factory.mktemp("gateway"), free_port()
+    command = [
+        *(PYTHON.parent / "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", 1),
+        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", folder / "artifacts"),
+    ]
+    options = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_GATEWAY_API_BASE_ALLOWED_SCHEMES": "http,https",
+        "MLFLOW_GATEWAY_API_BASE_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_CRYPTO_KEK_PASSPHRASE": "a passphrase of the tests",
+    }
+    log = tmp_path_factory.mktemp("gateway-log")
+    with running(command, log, environment={**environment, **options}) as process:
+        uri = f"http://127.0.0.1:{port}"
+        process.wait_until(lambda: answers(f"{uri}/health"), "answered /health", 90)
+        yield TrackingServer(uri, folder)
+
+
+@pytest.fixture(scope="module")
+def documented(server, provider):
+    """The examples of the documentation, with the addresses of here."""
+    names = {
+        "http://127.0.0.1:5000": server.uri,
+        "https://api.openai.com/v1": provider.base_url,
+        "gpt-4o-mini": "sailing",
+    }
+    text = (ROOT / "docs" / "gateway.md").read_text()
+    for there, here in names.items():
+        text = text.replace(there, here)
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def endpoint(documented):
+    """The endpoint that the documentation makes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROVIDER_KEY", PROVIDER_KEY)
+        exec(documented[0], {})
+    return "sailors"
+
+
+@pytest.fixture
+def through_gateway(server, endpoint):
+    return dspy.LM(
+        f"openai/{endpoint}", api_base=f"{server.uri}/gateway/mlflow/v1", api_key=CANARY_KEY, cache=False, num_retries=0
+    )
+
+
+def test_the_documentation_is_true(documented, endpoint, capsys):
+    with dspy.context(lm=None):
+        exec(documented[1], {})
+    assert capsys.readouterr().out == "Ann and Bob\n"
+
+
+def test_a_program_is_answered_and_the_provider_sees_its_messages_and_its_own_key(through_gateway, provider):
+    ask = dspy.Predict("question -> answer")
+    ask.demos = [dspy.Example(question="{{who}}\n?", answer="ü")]
+    direct = dspy.LM("openai/sailing", api_base=provider.base_url, api_key="none", cache=False)
+    sent = []
+    for lm in (direct, through_gateway):
+        provider.requests.clear()
+        with dspy.context(lm=lm):
+            assert ask(question="Who sails?").answer == "Ann and Bob"
+        sent.append(provider.requests[-1])
+    assert json.dumps(sent[0].body["messages"]) == json.dumps(sent[1].body["messages"])
+    assert sent[1].headers["authorization"] == f"Bearer {PROVIDER_KEY}"
+    assert sent[1].body["model"] == "sailing"
+    assert CANARY_KEY not in json.dumps([sent[1].headers, sent[1].body])
+
+
+def test_its_trace_has_the_tokens(through_gateway, server):
+    mlflow.set_tracking_uri(server.uri)
+    mlflow.set_experiment("Gateway")
+    mlflow.dspy.autolog()
+    try:
+        with dspy.context(lm=through_gateway):
+            dspy.Predict("question -> answer")(question="Who sails?")
+    finally:
+        mlflow.dspy.autolog(disable=True)
+    [trace] = [each for each in server.traces("Gateway") if each.data.spans[0].name == "Predict.forward"]
+    assert trace.info.token_usage["total_tokens"] > 0
+    assert PROVIDER_KEY not in trace.to_json() and CANARY_KEY not in trace.to_json()
+
+
+def test_a_stream_comes_in_pieces(through_gateway):
+    stream = dspy.streamify(
+        dspy.Predict("question -> answer"),
+        stream_listeners=[dspy.streaming.StreamListener("answer")],
+        async_streaming=False,
+    )
+    with dspy.context(lm=through_gateway):
+        *pieces, prediction = stream(question="Who sails?")
+    assert "".join(piece.chunk for piece in pieces).strip() == prediction.answer == "Ann and Bob"
+
+
+def test_an_error_of_the_provider_is_told_without_its_key(through_gateway):
+    with dspy.context(lm=through_gateway), pytest.raises(Exception, match="(?i)rate limit|429") as caught:
+        dspy.Predict("question -> answer")(question="Is there a storm?")
+    assert PROVIDER_KEY not in str(caught.value)
+
+
+def test_a_model_that_asks_the_gateway_is_logged_without_a_key_and_answers_behind_pyfunc(
+    through_gateway, server, monkeypatch
+):
+    mlflow.set_tracking_uri(server.uri)
+    mlflow.set_experiment("Gateway models")
+    with dspy.context(lm=through_gateway):
+        info = mlflow.dspy.log_model(
+            dspy.Predict("question -> answer"), name="sailing", input_example={"question": "?"}
+        )
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    assert mlflow.pyfunc.load_model(info.model_uri).predict({"question": "Who?"}) == {"answer": "Ann and Bob"}
+    assert server.files_holding(CANARY_KEY) == [] == server.files_holding(PROVIDER_KEY)

@@ -1,0 +1,116 @@
+"""Prompts of programs against a real `mlflow server`: registered, served by an alias, linked to traces, and in its UI."""
+
+import json
+import time
+
+import dspy
+import mlflow
+import pytest
+
+from tests.fakes.chat import Messages
+from tests.fakes.openai_server import OpenAIServer
+
+INSTRUCTIONS = {
+    1: "Answer the question.",
+    2: "Answer the question in one or two words.\n\nNever write {{braces}} into the answer.",
+}
+DEMO = dspy.Example(augmented=True, question="Who sails {{this}} ship?", answer="Ann\nand Bob")
+
+
+def program_of(version: int) -> dspy.Predict:
+    """The program before and after somebody optimized it."""
+    program = dspy.Predict("question -> answer")
+    program.signature = program.signature.with_instructions(INSTRUCTIONS[version])
+    program.demos = [DEMO] if version == 2 else []
+    return program
+
+
+def told(messages: Messages, body: object) -> str:
+    """A language model that answers how many examples it was shown."""
+    shown = sum(message["role"] == "assistant" for message in messages)
+    return f"[[ ## answer ## ]]\n{shown} examples\n\n[[ ## completed ## ]]"
+
+
+@pytest.fixture(scope="module")
+def lm():
+    with OpenAIServer({"m": told}) as server:
+        yield server
+
+
+@pytest.fixture
+def asked(lm):
+    """A function that calls a program, and returns the bodies of its requests."""
+
+    def ask(program: dspy.Module) -> list[str]:
+        lm.requests.clear()
+        with dspy.context(lm=dspy.LM("openai/m", api_base=lm.base_url, api_key="none", cache=False)):
+            program(question="Who?")
+        return [json.dumps(request.body) for request in lm.requests]
+
+    return ask
+
+
+@pytest.fixture(scope="module", autouse=True)
+def versions(tracking_server):
+    """The two versions on the server, the first of them in production, by the run that found them."""
+    mlflow.set_tracking_uri(tracking_server.uri)
+    mlflow.set_experiment("Prompts")
+    with mlflow.start_run(run_name="search"):
+        mlflow.dspy.register_prompts(program_of(1), "sailing", commit_message="As it began", alias="production")
+        mlflow.dspy.register_prompts(program_of(2), "sailing", commit_message="One demo, and shorter", alias="best")
+
+
+def test_a_program_that_was_loaded_from_the_server_sends_the_same_bytes(asked):
+    loaded = mlflow.dspy.load_prompts(program_of(1), "prompts:/sailing@best")
+    assert asked(loaded) == asked(program_of(2)) != asked(program_of(1))
+
+
+def test_traces_are_linked_to_the_version(asked, tracking_server):
+    mlflow.set_experiment("Prompts traced")
+    mlflow.dspy.autolog()
+    try:
+        asked(mlflow.dspy.load_prompts(program_of(1), "prompts:/sailing/2"))
+    finally:
+        mlflow.dspy.autolog(disable=True)
+    deadline = time.monotonic() + 60
+    while not any("mlflow.linkedPrompts" in trace.info.tags for trace in tracking_server.traces("Prompts traced")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    [trace] = tracking_server.traces("Prompts traced")
+    assert json.loads(trace.info.tags["mlflow.linkedPrompts"]) == [{"name": "sailing", "version": "2"}]
+
+
+def test_a_served_model_follows_its_alias(served_model, lm):
+    mlflow.set_experiment("Prompts served")
+    with dspy.context(lm=dspy.LM("openai/m", api_base=lm.base_url, cache=False)):
+        info = mlflow.dspy.log_model(
+            program_of(1), name="sailing", follow_prompts="prompts:/sailing@production", input_example={"question": "?"}
+        )
+    client = mlflow.MlflowClient()
+    with served_model(info.model_uri, MLFLOW_DSPY_PROMPTS_SECONDS="0") as ask:
+
+        def answer() -> str:
+            return json.dumps(ask({"dataframe_records": [{"question": "Who?"}]}))
+
+        assert "0 examples" in answer()
+        client.set_prompt_alias("sailing", "production", 2)
+        deadline = time.monotonic() + 60
+        while "1 examples" not in answer():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        client.set_prompt_alias("sailing", "production", 1)
+        while "0 examples" not in answer():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+@pytest.mark.skipif(
+    not hasattr(mlflow.tracing, "context"), reason="the prompt page of this release of MLflow is another one"
+)
+def test_the_prompt_page_shows_what_was_registered(browser, tracking_server, screenshots):
+    browser.open(f"{tracking_server.uri}/#/prompts/sailing")
+    browser.wait_for("sailing", "One demo, and shorter", "Never write")
+    browser.screenshot(screenshots / "prompt.png")
+    browser.click("Compare")
+    browser.wait_for("Comparing version")
+    browser.screenshot(screenshots / "prompt-diff.png")
