@@ -129,6 +129,13 @@ def test_it_responds_whole_and_as_a_stream(client):
     assert events[-1].response.output_text == ANSWER
 
 
+def test_the_client_s_own_account_of_a_streamed_response_is_whole(client):
+    with client.responses.stream(model="qa", input="What bear?") as stream:
+        kinds = [event.type for event in stream]
+        assert stream.get_final_response().output_text == ANSWER
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
+
+
 def test_it_lists_the_models(client):
     assert [model.id for model in client.models.list()] == ["qa", "caller"]
     assert client.models.retrieve("caller").id == "caller"

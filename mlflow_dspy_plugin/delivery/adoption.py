@@ -22,7 +22,7 @@ from mlflow_dspy_plugin.seams.refusals import requests_at_once
 from mlflow_dspy_plugin.seams.trace_store import TraceStore
 
 # Small batches: whoever waits for the interpreter waits for one.
-_STANDING_BACK = {"work_share": 0.2, "batch_traces": 8, "waiting_traces": 100_000}
+_STANDING_BACK = {"work_share": 0.2, "batch_traces": 8, "waiting_traces": 10_000}
 
 
 class _Adoption:
@@ -150,6 +150,13 @@ def install_delivery(complete: Sequence[Complete] = ()) -> Callable[[], None]:
     return undo
 
 
+@never_raises
+def write_last() -> None:
+    """Write what is left for a limited time, and keep on disk what then remains: the process is about to end."""
+    for adoption in _installed:
+        adoption.stop()
+
+
 def stand_back() -> None:
     """From now on, write traces in a fraction of the time: others answer requests on the same interpreter.
 
@@ -178,12 +185,6 @@ def report() -> Report:
 
 
 @never_raises
-def _at_exit() -> None:
-    for adoption in _installed:
-        adoption.stop()
-
-
-@never_raises
 def _after_fork() -> None:
     for adoption in _installed:
         adoption.forget()
@@ -191,10 +192,10 @@ def _after_fork() -> None:
 
 def _register_exit(*_: object) -> None:
     # A process that multiprocessing has forked ends without `atexit`.
-    multiprocessing.util.Finalize(None, _at_exit, exitpriority=1)
+    multiprocessing.util.Finalize(None, write_last, exitpriority=1)
 
 
-atexit.register(_at_exit)
-multiprocessing.util.register_after_fork(_at_exit, _register_exit)
+atexit.register(write_last)
+multiprocessing.util.register_after_fork(write_last, _register_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -10,6 +10,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.utils import _enforce_params_schema
+from mlflow.protos.databricks_pb2 import ErrorCode
 from mlflow.pyfunc import PyFuncModel, scoring_server
 from mlflow.pyfunc.context import Context, set_prediction_context
 from mlflow.pyfunc.utils.serving_data_parser import is_unified_llm_input
@@ -101,6 +102,8 @@ class Invocations:
             response = scoring_server.invocations(told, content_type, self._model, self._schema)
         except _Reached as reached:
             return Read(reached.data, reached.params, is_unwrapped)
+        except MlflowException as error:
+            raise InputError(_reason(error.message), ErrorCode.Value(error.error_code)) from None
         raise UnsupportedError(response.response, response.status)
 
     def answering(self) -> AbstractContextManager[Any]:
@@ -119,6 +122,13 @@ class Invocations:
         return row if fits else None
 
 
+def _reason(message: str) -> str:
+    """Why MLflow refuses an input: it quotes all of that first, twice."""
+    reason = message.rpartition("Error: ")[2].strip()
+    return reason[:_LONGEST] or message[:_LONGEST]
+
+
+_LONGEST = 4_000
 _RECORDS, _INPUTS = scoring_server.DF_RECORDS, scoring_server.INPUTS
 
 

@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mlflow_dspy_plugin.delivery.adoption import write_last
 from mlflow_dspy_plugin.metering import count_answers
 from mlflow_dspy_plugin.names import DISTRIBUTION
 from mlflow_dspy_plugin.seams.lm_connections import allow_connections
-from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.server import openapi, settings
 from mlflow_dspy_plugin.server.access_log import AccessLog, start_access_log
 from mlflow_dspy_plugin.server.endpoints import chat, health, invocations, models, responses
@@ -24,8 +24,9 @@ from mlflow_dspy_plugin.server.failures import failure_of
 from mlflow_dspy_plugin.server.gate import Gate
 from mlflow_dspy_plugin.server.keys import Keys
 from mlflow_dspy_plugin.server.metrics import Metrics, are_installed
-from mlflow_dspy_plugin.server.models import Models, load_model
+from mlflow_dspy_plugin.server.models import Models, ServedModel, load_model
 from mlflow_dspy_plugin.server.observing import Observer
+from mlflow_dspy_plugin.server.own_code import check_code
 from mlflow_dspy_plugin.server.reach import check_reach
 from mlflow_dspy_plugin.server.settings import ServerSettings
 from mlflow_dspy_plugin.server.state import ServerState
@@ -79,7 +80,8 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
         following.stop()
         await under_way.ended(told.drain)
         # Not in the pool, whose threads programs may hang in.
-        await anyio.to_thread.run_sync(flush_traces)
+        if told.tracing:
+            await anyio.to_thread.run_sync(write_last)
         if log is not None:
             log.close()
 
@@ -109,8 +111,15 @@ async def _begun(told: ServerSettings, metrics: Metrics | None) -> ServerState:
     # Programs that cannot be awaited wait there for their language models.
     pool = ThreadPoolExecutor(told.concurrency, thread_name_prefix="mlflow-dspy-requests")
     asyncio.get_running_loop().set_default_executor(pool)
-    served = [await asyncio.to_thread(load_model, name, uri) for name, uri in told.models.items()]
+    served = [await asyncio.to_thread(_loaded, name, uri) for name, uri in told.models.items()]
     return ServerState(told, Models(served), Admission(told.concurrency, told.queue), metrics)
+
+
+def _loaded(name: str, uri: str) -> ServedModel:
+    served = load_model(name, uri)
+    # One before it may have brought modules of the same names.
+    check_code(served)
+    return served
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
@@ -13,6 +14,7 @@ from mlflow_dspy_plugin.errors import InputError
 
 JSON = "application/json"
 _LONG = 256 * 1024
+_READERS = ThreadPoolExecutor(2, thread_name_prefix="mlflow-dspy-bodies")
 # An escape that stands for half of a letter.
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _Result = TypeVar("_Result")
@@ -64,8 +66,10 @@ def _told(body: bytes, is_strict: bool) -> Any:
 
 
 async def read_by(read: Callable[..., _Result], body: bytes, *args: Any) -> _Result:
-    """Read a body; a long one in a thread: meanwhile others are answered."""
-    return await asyncio.to_thread(read, body, *args) if len(body) > _LONG else read(body, *args)
+    """Read a body; a long one in a thread, and not in those that programs may hold."""
+    if len(body) <= _LONG:
+        return read(body, *args)
+    return await asyncio.get_running_loop().run_in_executor(_READERS, read, body, *args)
 
 
 def taken(body: dict[str, Any], key: str, kind: type, what: str) -> Any:

@@ -37,6 +37,10 @@ class Connection(AutoHTTPProtocol):
 
     def _look(self) -> None:
         """Close it if it waits for the head of the same request as at the last look."""
+        if self.transport.is_closing():
+            # What waits to be sent to a client that does not read would hold it open.
+            self.transport.abort()
+            return
         is_answering = self.cycle is not None and not self.cycle.response_complete
         is_between_requests = self.timeout_keep_alive_task is not None
         waiting_after = None if is_answering or is_between_requests else (self.cycle,)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from mlflow_dspy_plugin.redaction import redact_assignments, redact_text
 from mlflow_dspy_plugin.seams.invocations import UnsupportedError
+from mlflow_dspy_plugin.serving.admission import BusyError
 
 _logger = logging.getLogger("mlflow_dspy_plugin.server")
 _LONGEST = 4_000
@@ -24,6 +25,7 @@ _OPENAI_PATHS = "/v1/"
 _RETRY_AFTER = {"Retry-After": "1"}
 # Of two parts at least, and none of the server's own; what stands after a host is of a URL.
 _PATH = re.compile(r"(?<![\w:/.])(?!/v1/)(?:/[^\s/'\"`,;:()\[\]{}<>]+){2,}/?|\b[A-Za-z]:\\[^\s'\"`,;()<>]+")
+_LOCAL_URI = re.compile(r"\b(?:file|sqlite):/+[^\s'\"`,;()<>]+")
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -48,6 +50,8 @@ class Failure:
         if not path.startswith(_OPENAI_PATHS):
             return {"error_code": self.code, "message": self.message}
         kind, code = _OPENAI.get(self.status, _OPENAI_REQUEST if self.status < 500 else _OPENAI_SERVER)
+        if self.status == 404 and self.code != _NO_MODEL:
+            code = None
         return {"error": {"message": self.message, "type": kind, "param": None, "code": code}}
 
     def response(self, path: str) -> Response:
@@ -95,6 +99,9 @@ _OPENAI: Mapping[int, tuple[str, str | None]] = {
     503: ("server_error", "service_unavailable"),
     504: ("server_error", "timeout"),
 }
+# What MLflow says of a model that is not there; other paths may lack too.
+_NO_MODEL = "RESOURCE_DOES_NOT_EXIST"
+# Of what the server itself refuses: the program of another may have done something that must not be done again.
 RETRIED = (429, 503)
 
 
@@ -103,7 +110,10 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, HTTPException):
         otherwise = "BAD_REQUEST" if error.status_code < 500 else "INTERNAL_ERROR"
         code = _CODES.get(error.status_code, otherwise)
-        return _failure(error.status_code, code, str(error.detail), error.headers or {})
+        retry = _RETRY_AFTER if error.status_code in RETRIED else {}
+        return _failure(error.status_code, code, str(error.detail), {**retry, **(error.headers or {})})
+    if isinstance(error, BusyError):
+        return _failure(503, error.error_code, error.message, _RETRY_AFTER)
     if isinstance(error, UnsupportedError):
         return _failure(error.status, "BAD_REQUEST", error.message, {})
     if isinstance(error, MlflowException):
@@ -111,18 +121,18 @@ def failure_of(error: Exception) -> Failure:
     return Failure(500, "INTERNAL_ERROR", "The server failed. Its log has why, by the answer's X-Request-Id.")
 
 
-def log_fault(error: Exception, request_id: str) -> None:
+def log_fault(error: Exception, request_id: str, failure: Failure) -> None:
     """Log what is the server's or the program's own fault, with its traceback: the client is not told that."""
-    if failure_of(error).status == 500:
+    if failure.status == 500:
         _logger.error("Request %s failed.", request_id, exc_info=error)
 
 
 def _failure(status: int, code: str, message: str, headers: Mapping[str, str]) -> Failure:
-    retry = _RETRY_AFTER if status in RETRIED else {}
-    return Failure(status, code, _told(message), {**retry, **headers})
+    return Failure(status, code, _told(message), headers)
 
 
 def _told(message: str) -> str:
-    message = redact_text(redact_assignments(message.partition(_TRACEBACK)[0]))
-    message = _PATH.sub("<path>", message)
-    return message if len(message) <= _LONGEST else f"{message[:_LONGEST]}..."
+    # Before the rest, which takes its time: some quote all that they were given.
+    cut = message[: _LONGEST + 1].partition(_TRACEBACK)[0]
+    told = _PATH.sub("<path>", _LOCAL_URI.sub("<path>", redact_text(redact_assignments(cut))))
+    return told if len(cut) <= _LONGEST else f"{told[:_LONGEST]}..."

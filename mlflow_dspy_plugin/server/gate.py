@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.server import sse
 from mlflow_dspy_plugin.server.failures import failure_of, log_fault
 from mlflow_dspy_plugin.server.keys import Keys
 from mlflow_dspy_plugin.server.observing import Observer, Request, observed
+from mlflow_dspy_plugin.server.reach import comes_from_afar
 from mlflow_dspy_plugin.server.settings import ServerSettings
 from mlflow_dspy_plugin.serving.calls import Ending
 
@@ -51,8 +53,12 @@ class Gate:
             ending = await Ending.awaited(self._pass(scope, headers, receive, answer))
             if isinstance(ending.error, Exception):
                 await answer.fail(ending.error, scope, receive)
-            else:
-                ending.result()
+                return
+            if isinstance(ending.error, asyncio.CancelledError):
+                await answer.fail(
+                    HTTPException(503, "The server has ended meanwhile. Send this again."), scope, receive
+                )
+            ending.result()
 
     async def _pass(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "_Answer") -> None:
         answer.request.key = self._key_of(scope, headers)
@@ -69,7 +75,11 @@ class Gate:
             await answer.end_late(scope, receive, self._settings.timeout)
 
     def _key_of(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str | None:
-        if not self._keys.are_asked_for or scope["path"] in _OPEN_PATHS:
+        if scope["path"] in _OPEN_PATHS:
+            return None
+        if not self._keys.are_asked_for:
+            if not self._settings.open_to_all and comes_from_afar(scope):
+                raise HTTPException(403, _CLOSED)
             return None
         told = headers.get(b"authorization", b"")
         key = told[len(_BEARER) :].strip() if told[: len(_BEARER)].lower() == _BEARER else b""
@@ -107,6 +117,10 @@ class Gate:
         return HTTPException(413, f"The body is longer than {self._settings.body_bytes} bytes. Send less at once.")
 
 
+_CLOSED = (
+    f"This server asks for no key, so it answers its own machine alone. Set {names.ENV_API_KEYS}, or say that "
+    f"everybody may call: {names.ENV_SERVER}OPEN_TO_ALL=true."
+)
 _ASK_FOR_KEY = {"WWW-Authenticate": "Bearer"}
 _CLOSE = {"Connection": "close"}
 
@@ -152,16 +166,17 @@ class _Answer:
             message = {**message, "headers": headers}
         else:
             self.request.sent += len(message.get("body", b""))
-            self.is_whole = not message.get("more_body", False)
         self.is_stuck = True
         await self._send(message)
+        self.is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
         self.is_stuck, self.progress = False, asyncio.get_running_loop().time()
 
     async def fail(self, error: Exception, scope: Scope, receive: Receive) -> None:
         """Tell what the request ended in, if that can still be told."""
-        log_fault(error, self.request.request_id)
+        failure = failure_of(error)
+        log_fault(error, self.request.request_id, failure)
         if not self._has_begun:
-            await failure_of(error).response(scope["path"])(scope, receive, self.send)
+            await failure.response(scope["path"])(scope, receive, self.send)
 
     async def end_late(self, scope: Scope, receive: Receive, seconds: float) -> None:
         """End an answer that has not come in time; a stream ends with an event that says so."""

@@ -1,5 +1,6 @@
 """The models that are served: each loaded from its folder, and found by its name."""
 
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ class ServedModel:
         chat: Answers requests for a chat completion.
         agent: Answers requests for a response.
         loaded_at: When, in seconds since the epoch.
+        files: What the folder is in; nobody else has it, and it goes once nobody has this model any more.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ServedModel:
     chat: Chat
     agent: Agent
     loaded_at: int
+    files: "tempfile.TemporaryDirectory[str]"
 
 
 def load_model(name: str, uri: str) -> ServedModel:
@@ -59,7 +62,9 @@ def load_model(name: str, uri: str) -> ServedModel:
     Raises:
         ModelFolderError: If there is none, or it cannot be loaded.
     """
-    folder = download(uri)
+    # Into a folder of its own: MLflow would leave what it downloads to whoever asked for it.
+    files = tempfile.TemporaryDirectory(prefix="mlflow-dspy-model-", ignore_cleanup_errors=True)
+    folder = download(uri, files.name)
     loaded = read_folder(folder)
     loaded = replace(loaded, settings=with_keys_of_here(loaded.settings))
     warn_of_missing_keys(loaded.program, loaded.settings)
@@ -79,6 +84,7 @@ def load_model(name: str, uri: str) -> ServedModel:
         chat,
         agent,
         int(time.time()),
+        files,
     )
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 
@@ -34,9 +35,12 @@ def serve(settings: ServerSettings) -> None:
     check_reach(settings)
     _check_free(settings.host, settings.port)
     server = _Server(_config_of(settings))
-    with _ending_well():
-        server.run()
-    server.patience.cancel()
+    try:
+        # uvicorn exits where the app cannot begin.
+        with _ending_well(), contextlib.suppress(SystemExit):
+            server.run()
+    finally:
+        server.patience.cancel()
     if not server.started:
         raise DeploymentError("The server could not begin. What it has logged says why.")
 
@@ -52,6 +56,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.patience = threading.Timer(_THREADS_SECONDS, os._exit, (0,))
         self.patience.daemon = True
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """End; at once, if models are still being loaded: there is nothing to lose, and that may take minutes."""
+        if not self.started:
+            os._exit(128 + sig)
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what waits for requests, and those who are under way; the event loop waits for its threads then."""

@@ -3,6 +3,8 @@
 import ipaddress
 import socket
 
+from starlette.types import Scope
+
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import SettingError
 from mlflow_dspy_plugin.server.settings import ServerSettings
@@ -21,6 +23,16 @@ def check_reach(settings: ServerSettings) -> None:
         f"{names.ENV_API_KEYS} (or {names.ENV_API_KEYS_FILE}), listen at 127.0.0.1, or say that everybody may call: "
         f"-C open_to_all=true, or {names.ENV_SERVER}OPEN_TO_ALL=true."
     )
+
+
+def comes_from_afar(scope: Scope) -> bool:
+    """Whether a connection has come in at an address that other machines reach, whoever listens there for the app."""
+    address = (scope.get("server") or ("",))[0]
+    try:
+        return not ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        # A socket of Unix, or no socket at all.
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -116,7 +116,7 @@ def from_environment() -> ServerSettings:
         SettingError: If there is no model, or a value means nothing.
     """
     if listed := os.environ.get(_MODELS, "").strip():
-        return _settings(dict(_named(each) for each in listed.split(",") if each.strip()), {})
+        return _settings(_each_once([_named(each) for each in listed.split(",") if each.strip()]), {})
     if uri := os.environ.get(_MODEL_URI, "").strip():
         return _settings({_name_of(uri): uri}, {})
     raise SettingError(f"There is no model to serve. Set {_MODELS}=name=uri,... or {_MODEL_URI}=uri.")
@@ -135,6 +135,14 @@ def _named(given: str) -> tuple[str, str]:
     if is_named and not uri:
         raise SettingError(f"{_MODELS} has {given!r}, which says no URI. Set it to name=uri,name=uri.")
     return (name, uri) if is_named else (_name_of(name), name)
+
+
+def _each_once(named: list[tuple[str, str]]) -> dict[str, str]:
+    models = dict(named)
+    if len(models) < len(named):
+        twice = sorted({name for name, _ in named if [each for each, _ in named].count(name) > 1})
+        raise SettingError(f"{_MODELS} has {', '.join(twice)} twice. Give each a name of its own: name=uri,name=uri.")
+    return models
 
 
 def _name_of(uri: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from mlflow_dspy_plugin.server.bodies import strict
-from mlflow_dspy_plugin.server.failures import failure_of, log_fault
+from mlflow_dspy_plugin.server.failures import Failure, failure_of, log_fault
 from mlflow_dspy_plugin.server.observing import current_request
 from mlflow_dspy_plugin.serving.calls import Ending
 
@@ -30,7 +30,11 @@ def event(data: Mapping[str, Any]) -> bytes:
 
 def failed(error: Exception, path: str) -> bytes:
     """The event that tells why there are no more: under `error`, where clients look for it, whatever the path."""
-    told = failure_of(error).body(path)
+    return _failed(failure_of(error), path)
+
+
+def _failed(failure: Failure, path: str) -> bytes:
+    told = failure.body(path)
     return event(told if "error" in told else {"error": told})
 
 
@@ -68,8 +72,9 @@ class EventStream:
             if ending.error is None:
                 last = DONE
             elif isinstance(ending.error, Exception):
-                log_fault(ending.error, current_request().request_id)
-                last = failed(ending.error, scope["path"])
+                failure = failure_of(ending.error)
+                log_fault(ending.error, current_request().request_id, failure)
+                last = _failed(failure, scope["path"])
             else:
                 raise ending.error
             await send({"type": "http.response.body", "body": last})

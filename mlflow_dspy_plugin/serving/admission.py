@@ -10,6 +10,10 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow_dspy_plugin.errors import CallError
 
 
+class BusyError(CallError):
+    """A request was refused before anything was done for it: too many wait."""
+
+
 class Admission:
     """Lets so many in at a time, in the order in which they came.
 
@@ -35,7 +39,7 @@ class Admission:
         """A block for as many as may run at a time.
 
         Raises:
-            CallError: If too many wait.
+            BusyError: If too many wait.
         """
         if self.running < self._at_a_time:
             self.running += 1
@@ -48,7 +52,7 @@ class Admission:
 
     async def _turn(self) -> None:
         if len(self._queue) >= self._waiting:
-            raise CallError(
+            raise BusyError(
                 "The model server has as many requests as it can take. Send this one again later.",
                 TEMPORARILY_UNAVAILABLE,
             )

@@ -42,7 +42,7 @@ class Answers:
         Raises:
             MlflowException: Why there is none, unless the request asks for that in the row's place.
         """
-        return self._of(place, Ending.of(lambda: call(self.program, *self._arguments(place))))
+        return self._of(place, Ending.of(lambda: call(self.program, *self.arguments(place))))
 
     async def aof(self, place: int, in_loop: bool) -> Any:
         """The answer of a row, without holding up the event loop that runs; else as `of`.
@@ -51,11 +51,16 @@ class Answers:
             place: The row's.
             in_loop: Whether the program may run in that loop.
         """
-        read = Ending.of(lambda: self._arguments(place))
+        read = Ending.of(lambda: self.arguments(place))
         ending = read if read.error else await acall(self.program, *read.outputs, in_loop)
         return self._of(place, ending)
 
-    def _arguments(self, place: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, place: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The positional and keyword arguments of the call for a row.
+
+        Raises:
+            InputError: If it does not fit the program.
+        """
         try:
             return arguments_of(self.rows.at(place), self.fields)
         except RecursionError:

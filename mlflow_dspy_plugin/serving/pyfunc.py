@@ -21,7 +21,7 @@ from mlflow_dspy_plugin.serving.batch import aanswer_all, answer_all
 from mlflow_dspy_plugin.serving.chat import Answered, Chat
 from mlflow_dspy_plugin.serving.completions import Chunks, completion_of
 from mlflow_dspy_plugin.serving.following import FollowingModel, following_prompts
-from mlflow_dspy_plugin.serving.inputs import Rows, arguments_of, only_row, rows_of
+from mlflow_dspy_plugin.serving.inputs import Rows, only_row, rows_of
 from mlflow_dspy_plugin.serving.items import Items
 from mlflow_dspy_plugin.serving.outputs import table_of
 from mlflow_dspy_plugin.serving.overrides import overridden
@@ -186,9 +186,8 @@ class PyfuncModel:
     def _streamed(self, model_input: Any, params: dict[str, Any] | None) -> tuple[Items, tuple[Any, ...]]:
         """What makes the items of a stream, and what the stream is made of."""
         asked, program, settings = self._asked(params)
-        row = only_row(model_input)
-        args, kwargs = arguments_of(row.at(0), self._fields)
-        return Items(Answers(program, self._fields, row, asked)), (program, settings, args, kwargs)
+        answers = Answers(program, self._fields, only_row(model_input), asked)
+        return Items(answers), (program, settings, *answers.arguments(0))
 
 
 def _whole(answers: list[Any], rows: Rows) -> Any:

@@ -56,6 +56,12 @@ ROWS = {
     "another model": {"inputs": {"question": "x"}, "params": {"model": "openai/lions"}},
     "params of a text": {"inputs": {"question": "x"}, "params": "hot"},
     "params of a list": {"inputs": {"question": "x"}, "params": [1]},
+    "unknown param of two rows": {"inputs": [{"question": "x"}, {"question": "y"}], "params": {"heat": 1}},
+    "unknown param of a split": {
+        "dataframe_split": {"columns": ["question"], "data": [["x"], ["y"]]},
+        "params": {"heat": 1},
+    },
+    "params of a number for two rows": {"inputs": [{"question": "x"}, {"question": "y"}], "params": 5},
     "stream of a text": {"inputs": {"question": "x"}, "stream": "yes"},
     "stream of rows": {"dataframe_records": [{"question": "x"}, {"question": "y"}], "stream": True},
 }

@@ -1,12 +1,16 @@
 """What every request passes: its length, its time, its client, its place among others."""
 
+import asyncio
 import json
 import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
+from mlflow_dspy_plugin.server.app import create_app
+from mlflow_dspy_plugin.server.settings import ServerSettings
 from tests.server import programs
 from tests.server.conftest import ANSWER
 from tests.server.running import events, running, wait_until
@@ -93,6 +97,21 @@ def test_a_body_may_be_as_long_as_is_said(qa):
 def test_a_long_body_is_read_while_others_are_answered(shared):
     long = {"inputs": {"question": "x" * 1_000_000}}
     assert shared[1].ask(long).json() == {"predictions": {"answer": ANSWER}}
+
+
+def test_without_keys_only_its_own_machine_is_answered_whoever_listens(qa):
+    """As under `uvicorn --factory --host 0.0.0.0`, of which the app is not told."""
+
+    async def status(address: str, **options) -> int:
+        app = create_app(ServerSettings({"qa": qa}, tracing=False, access_log=False, **options))
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://{address}") as client:
+                return (await client.get("/version")).status_code
+
+    asked = [("10.0.0.7", {}), ("127.0.0.1", {}), ("[::1]", {}), ("10.0.0.7", {"open_to_all": True})]
+    statuses = [asyncio.run(status(address, **options)) for address, options in asked]
+    assert statuses == [403, 200, 200, 200]
 
 
 # -- its time ---------------------------------------------------------------------------------

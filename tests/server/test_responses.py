@@ -54,6 +54,18 @@ def test_a_stream_has_openai_s_events(server):
     assert ("".join(deltas), len(deltas) > 1) == (ANSWER, True)
     assert told[-1]["type"] == "response.completed"
     assert [event["sequence_number"] for event in told] == [*range(len(told))]
+    kinds = list(dict.fromkeys(event["type"].removeprefix("response.") for event in told))
+    assert kinds == [
+        *("created", "output_item.added", "content_part.added", "output_text.delta", "output_text.done"),
+        *("content_part.done", "output_item.done", "completed"),
+    ]
+    assert told[0]["response"]["id"] == told[-1]["response"]["id"]
+
+
+@pytest.mark.parametrize("key", ["previous_response_id", "conversation", "prompt"])
+def test_what_would_have_to_be_remembered_is_refused(key, server):
+    response = server.ask({"input": "What bear?", key: "resp_1"}, PATH)
+    assert response.status_code == 400 and "Send all turns as 'input'" in response.json()["error"]["message"]
 
 
 def test_functions_are_called(save, lm):
@@ -61,7 +73,9 @@ def test_functions_are_called(save, lm):
     lm.models["bears"] = lambda messages, body: Reply(chat_text({"answer": "", "calls": calls}), usage=Usage(10, 5))
     with running(save(dspy.Predict(chatty.Caller))) as server:
         [whole] = server.ask({**ASK, "tools": [LOOK]}, PATH).json()["output"]
-        [item] = [event["item"] for event in streamed(server, tools=[LOOK]) if "item" in event]
+        told = streamed(server, tools=[LOOK])
+    added, item = [event["item"] for event in told if "item" in event]
+    assert added == item
     assert (whole["type"], whole["name"], json.loads(whole["arguments"])) == (
         "function_call",
         "look",

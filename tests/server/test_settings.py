@@ -115,6 +115,7 @@ def test_the_environment_names_one_model(monkeypatch):
     [
         ("", "There is no model to serve. Set MLFLOW_DSPY_SERVER_MODELS=name=uri"),
         ("qa=", "says no URI"),
+        ("models:/qa@prod,models:/qa@beta", "has qa twice. Give each a name of its own"),
         ("=models:/qa/1", "The model's name is ''"),
         ("a b=models:/qa/1", "The model's name is 'a b'"),
         (":/", "The model's URI is ':/'"),

@@ -41,9 +41,11 @@ def _read(body: bytes, content_type: str, served: ServedModel) -> tuple[bool, Re
     # MLflow takes NaN for a missing number.
     told = object_of(body, content_type, is_strict=False)
     streams = taken(told, "stream", bool, "true or false")
+    # MLflow takes them out.
+    params = told.get("params")
     read = _checked(served, told, JSON)
     if not read.is_unwrapped:
-        _check_params(told.get("params"), served)
+        _check_params(params, served)
     return bool(streams), read
 
 
@@ -57,6 +59,8 @@ def _checked(served: ServedModel, told: bytes | dict[str, Any], content_type: st
 
 def _check_params(given: Any, served: ServedModel) -> None:
     """Refuse what MLflow would ignore: whoever gives a param expects something of it."""
+    if given is not None and not isinstance(given, dict):
+        raise InputError(f"'params' is {given!r:.100}. Give an object, or leave it out.")
     schema = served.metadata.get_params_schema()
     known = [param.name for param in schema.params] if schema else []
     if unknown := [name for name in given or () if name not in known]:

@@ -7,15 +7,22 @@ from typing import Any
 from mlflow.types.responses import ResponsesAgentResponse, ResponsesAgentStreamEvent
 from starlette.types import ASGIApp
 
+from mlflow_dspy_plugin.errors import InputError
 from mlflow_dspy_plugin.seams.responses import agent_request_of
 from mlflow_dspy_plugin.server import openapi, sse
 from mlflow_dspy_plugin.server.bodies import json_response, object_of, read_by, taken
 from mlflow_dspy_plugin.server.endpoint import Asked, Endpoint
+from mlflow_dspy_plugin.server.response_events import ResponseEvents
+
+# What a client tells of what it believes that the server has kept.
+_OF_A_STATE = ("previous_response_id", "conversation", "prompt")
 
 
 async def answer(asked: Asked) -> ASGIApp:
     """Answer a request to the model that it names; without a name to the first."""
     body = await read_by(object_of, asked.body, asked.content_type)
+    if unkept := [key for key in _OF_A_STATE if body.get(key) is not None]:
+        raise InputError(f"{', '.join(unkept)}: this server keeps no conversations. Send all turns as 'input'.")
     name = taken(body, "model", str, "the name of a model") or None
     served = asked.server.models.answering(name)
     streams = taken(body, "stream", bool, "true or false")
@@ -26,16 +33,21 @@ async def answer(asked: Asked) -> ASGIApp:
         if not streams:
             return json_response(_plain(await served.agent.apredict(request)))
         told = await held.enter_async_context(contextlib.aclosing(served.agent.apredict_stream(request)))
-        return sse.EventStream(_sent(await sse.begun(told)), held.pop_all())
+        events = ResponseEvents(name or served.name)
+        return sse.EventStream(_sent(events, await sse.begun(told)), held.pop_all())
 
 
 def _plain(told: ResponsesAgentResponse | ResponsesAgentStreamEvent) -> dict[str, Any]:
     return told.model_dump(exclude_none=True)
 
 
-async def _sent(told: AsyncIterator[ResponsesAgentStreamEvent]) -> AsyncGenerator[dict[str, Any], None]:
+async def _sent(
+    events: ResponseEvents, told: AsyncIterator[ResponsesAgentStreamEvent]
+) -> AsyncGenerator[dict[str, Any], None]:
+    yield events.first()
     async for each in told:
-        yield _plain(each)
+        for event in events.of(_plain(each)):
+            yield event
 
 
 _ITEM = {"type": "object", "description": "A message, a call of a function or its output."}
