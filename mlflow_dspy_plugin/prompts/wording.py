@@ -5,18 +5,19 @@
     Answer the question.
 
     --- fields ---
-    question: str
-    answer: str
-    answer.description: one or two words
+    - question: str
+    - answer: str
+    - answer.description: one or two words
 
     --- demo ---
-    question: What kind of bear is best?
-    answer: black bear
+    - question: What kind of bear is best?
+    - answer: black bear
 
     --- inputs ---
-    question: {{question}}
+    - question: {{question}}
 
-A line is `name: text`, or `name:` with the lines of a longer text below it, each after two blanks, or `name = JSON`.
+A line is `- name: text`, or `- name:` with the lines of a longer text below it, each after two blanks, or
+`- name = JSON`. The hyphen may be left out: it is for MLflow's page, which shows prompts as Markdown.
 Only what stands under "inputs" is a variable of MLflow's: everywhere else a double brace is written `{\\{`.
 """
 
@@ -36,7 +37,7 @@ _SECTION = re.compile(r"--- (fields|inputs|decisions|instructions|demo(?: as dic
 _LOOKS_LIKE_SECTION = re.compile(r"\\*--- .* ---")
 _NAME = re.compile(r"[^\W\d]\w*")
 _LINE = re.compile(
-    r'(?P<name>[^\W\d]\w*(?:\.\w+)?|"(?:[^"\\]|\\.)*")(?P<typed> \(typed\))?'
+    r'(?:- )?(?P<name>[^\W\d]\w*(?:\.\w+)?|"(?:[^"\\]|\\.)*")(?P<typed> \(typed\))?'
     r"(?:: (?P<text>.+)|(?P<block>:)| = (?P<json>.+))"
 )
 _AS_DICT, _WITH_INPUTS = " as dict", " with inputs "
@@ -104,7 +105,7 @@ def write(said: Said, inputs: Iterable[str]) -> str:
         inputs: The input fields, which become its variables.
     """
     written = [*_head(said.instructions), *map(_brace_safe, _sections(said))]
-    return "\n".join([*written, "", "--- inputs ---", *(f"{name}: {{{{{name}}}}}" for name in inputs)])
+    return "\n".join([*written, "", "--- inputs ---", *(f"- {name}: {{{{{name}}}}}" for name in inputs)])
 
 
 def parts_of(said: Said) -> dict[str, int]:
@@ -147,14 +148,14 @@ def _demo(demo: Demo) -> Iterator[str]:
 def _line(name: str, value: Value) -> Iterator[str]:
     text = value.content
     if value.typed or not isinstance(text, str) or not text or _FRAGILE.search(text):
-        yield f"{name}{' (typed)' if value.typed else ''} = {_json(text)}"
+        yield f"- {name}{' (typed)' if value.typed else ''} = {_json(text)}"
     elif "\n" in text:
-        yield f"{name}:"
+        yield f"- {name}:"
         yield from (_INDENT + line for line in text.split("\n"))
     elif text != text.strip():
-        yield f"{name} = {_json(text)}"
+        yield f"- {name} = {_json(text)}"
     else:
-        yield f"{name}: {text}"
+        yield f"- {name}: {text}"
 
 
 def _json(content: Any) -> str:
@@ -230,7 +231,7 @@ class _Body:
     def refusal(self, at: int, reason: str) -> PromptError:
         return PromptError(
             f"The prompt {self._where} cannot be read: line {self._first + at} {reason}. Lines of a section are "
-            "'name: text', 'name:' with indented lines below it, or 'name = JSON'; correct it in a new version."
+            "'- name: text', '- name:' with indented lines below it, or '- name = JSON'; correct it in a new version."
         )
 
     def _value(self, at: int) -> tuple[str, Value, int]:

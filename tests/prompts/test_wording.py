@@ -66,7 +66,7 @@ def test_mlflow_sees_the_inputs_as_variables_and_nothing_else(text):
     prompt = PromptVersion("qa", 1, write(said(text, question=text), ["question"]))
     assert prompt.variables == {"question"}
     # No Jinja template either, of which MLflow would run what stands in it.
-    assert prompt.format(question="Who?").endswith("\n--- inputs ---\nquestion: Who?")
+    assert prompt.format(question="Who?").endswith("\n--- inputs ---\n- question: Who?")
 
 
 def test_names_that_are_no_words_and_values_of_json_come_back():
@@ -80,6 +80,12 @@ def test_who_edits_it_may_leave_blank_lines_and_the_blanks_at_their_ends():
     told = read(text, "qa")
     assert told.instructions == "Answer.\n"
     assert told.demos == (Demo({"question": Value("a\n\nb")}),)
+
+
+def test_the_hyphens_of_its_lines_may_be_left_out():
+    written = write(said(question="a\nb", other=3), ["question"])
+    assert "- question:\n  a\n  b\n- other = 3\n" in written
+    assert read(written.replace("\n- ", "\n"), "qa") == read(written, "qa")
 
 
 def test_a_text_without_sections_is_instructions_alone():
