@@ -1,6 +1,6 @@
 """`register_prompts`: what a program's predictors say becomes versions in MLflow's prompt registry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dspy
@@ -45,12 +45,13 @@ def register_prompts(
 
     Raises:
         PromptError: If it is no program, or a predictor cannot stand in the text of a prompt, or not within the
-            characters that MLflow takes (100,000); nothing is registered then.
+            characters that MLflow takes (100,000), or the registry has a model of the name; nothing is registered then.
         SecretError: If one says a secret; nothing is registered then.
     """
     named = prompt_names(checked(program), name)
     predictors = dict(program.named_predictors())
     texts = {each: _text(predictors[each], prompt) for each, prompt in named.items()}
+    _check_free(named.values())
     run_id = run_id or _active_run()
     client, versions = mlflow.MlflowClient(), {}
     for each, text in texts.items():
@@ -91,6 +92,15 @@ def _text(predictor: dspy.Predict, prompt: str) -> str:
             "the instructions and the demos."
         )
     return text
+
+
+def _check_free(prompts: Iterable[str]) -> None:
+    taken = next(filter(seam.is_model, prompts), None)
+    if taken is not None:
+        raise PromptError(
+            f"The registry has a model {taken!r}, and no prompt can have its name. Nothing was registered. Take "
+            "another name for the prompts."
+        )
 
 
 def _active_run() -> str | None:

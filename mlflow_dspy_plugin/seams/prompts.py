@@ -65,6 +65,14 @@ def input_keys(example: dspy.Example) -> tuple[str, ...] | None:
     return None if keys is None else tuple(sorted(keys))
 
 
+def is_model(name: str) -> bool:
+    """Whether the registry has a model of this name, as far as it tells: it has models and prompts under one name."""
+    try:
+        return bool(mlflow.MlflowClient().get_registered_model(name))
+    except MlflowException:
+        return False
+
+
 def version_at(name: str, place: str) -> PromptVersion | None:
     """A version of a prompt as it is now in the registry, past every cache; None if there is none.
 

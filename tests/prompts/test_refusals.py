@@ -90,6 +90,18 @@ def test_a_name_that_is_none_of_a_prompt_is_refused(name):
         registered(asks(), name)
 
 
+def test_the_name_of_a_model_is_refused_before_any_prompt_is_registered():
+    class Two(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = asks(), asks()
+
+    mlflow.MlflowClient().create_registered_model("qa.second")
+    with pytest.raises(PromptError, match="The registry has a model 'qa.second', and no prompt can have its name"):
+        registered(Two())
+    assert nothing_is_registered()
+
+
 @pytest.mark.parametrize("program", ["dspy.Predict", None, dspy.Predict])
 def test_what_is_no_program_is_refused(program):
     with pytest.raises(PromptError, match="Prompts are those of a dspy.Module"):
