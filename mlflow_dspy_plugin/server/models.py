@@ -19,6 +19,7 @@ from mlflow_dspy_plugin.seams.input_check import read_dicts_as_rows
 from mlflow_dspy_plugin.seams.invocations import Invocations
 from mlflow_dspy_plugin.seams.responses import serve_agent
 from mlflow_dspy_plugin.serving.chat import Chat
+from mlflow_dspy_plugin.serving.following import FollowingModel, following_prompts
 from mlflow_dspy_plugin.serving.pyfunc import PyfuncModel
 from mlflow_dspy_plugin.serving.responses import Agent
 
@@ -38,6 +39,7 @@ class ServedModel:
         pyfunc: Answers those.
         chat: Answers requests for a chat completion.
         agent: Answers requests for a response.
+        prompts: Follows the prompts of MLflow's registry that its program says, if it does.
         loaded_at: When, in seconds since the epoch.
         files: What the folder is in; nobody else has it, and it goes once nobody has this model any more.
     """
@@ -52,6 +54,7 @@ class ServedModel:
     pyfunc: Any
     chat: Chat
     agent: Agent
+    prompts: FollowingModel | None
     loaded_at: int
     files: "tempfile.TemporaryDirectory[str]"
 
@@ -61,6 +64,7 @@ def load_model(name: str, uri: str) -> ServedModel:
 
     Raises:
         ModelFolderError: If there is none, or it cannot be loaded.
+        PromptError: If the registry does not have the prompts that it is to follow, or they do not fit.
     """
     # Into a folder of its own: MLflow would leave what it downloads to whoever asked for it.
     files = tempfile.TemporaryDirectory(prefix="mlflow-dspy-model-", ignore_cleanup_errors=True)
@@ -68,6 +72,7 @@ def load_model(name: str, uri: str) -> ServedModel:
     loaded = read_folder(folder)
     loaded = replace(loaded, settings=with_keys_of_here(loaded.settings))
     warn_of_missing_keys(loaded.program, loaded.settings)
+    loaded = following_prompts(loaded)
     read_dicts_as_rows()
     chat, metadata = Chat(loaded, folder), Model.load(folder)
     agent = Agent(chat)
@@ -83,6 +88,7 @@ def load_model(name: str, uri: str) -> ServedModel:
         serve_agent(agent) if is_agent else PyfuncModel(loaded, None, chat if is_chat else None),
         chat,
         agent,
+        loaded if isinstance(loaded, FollowingModel) else None,
         int(time.time()),
         files,
     )

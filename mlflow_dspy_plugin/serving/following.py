@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import dspy
@@ -49,6 +50,7 @@ class FollowingModel:
 
     Attributes:
         wanted: The versions.
+        versions: The numbers of those that the program says now, by the names of their prompts.
         settings: As those of the model, like those below.
         task: The task.
         mlmodel: What its MLmodel file says.
@@ -62,7 +64,7 @@ class FollowingModel:
         self.wanted, self.settings, self.task = wanted, loaded.settings, loaded.task
         self.mlmodel, self.allowed_models = loaded.mlmodel, loaded.allowed_models
         self._as_logged, self._program, self._seconds = loaded.program, loaded.program, seconds
-        self._numbers: dict[str, int] = {}
+        self.versions: Mapping[str, int] = {}
         self._failure: str | None = None
         self._beginning, self._look = threading.Lock(), threading.Thread()
         self._take()
@@ -79,9 +81,11 @@ class FollowingModel:
         if not self._beginning.acquire(blocking=False):
             return
         try:
-            self._looked = time.monotonic()
-            self._look = threading.Thread(target=self._try_to_take, name="mlflow-dspy-prompts", daemon=True)
-            self._look.start()
+            # Another request may have begun one since this one saw none.
+            if not self._look.is_alive():
+                self._looked = time.monotonic()
+                self._look = threading.Thread(target=self._try_to_take, name="mlflow-dspy-prompts", daemon=True)
+                self._look.start()
         finally:
             self._beginning.release()
 
@@ -96,11 +100,11 @@ class FollowingModel:
 
     def _take(self) -> None:
         """Take what the registry has now."""
-        versions = self.wanted.find(self._as_logged)
-        numbers = {name: version.version for name, version in versions.items()}
-        if numbers == self._numbers:
+        found = self.wanted.find(self._as_logged)
+        versions = {version.name: version.version for version in found.values()}
+        if versions == self.versions:
             return
         program = Copies(containers_of_modules(self._as_logged)).of(self._as_logged)
-        lay_over(program, versions)
+        lay_over(program, found)
         remember_origin(program, origin_of(self._as_logged))
-        self._program, self._numbers = program, numbers
+        self._program, self.versions = program, versions

@@ -31,6 +31,7 @@ def _model(served: ServedModel, models: Models) -> dict[str, Any]:
         "owned_by": "mlflow",
         "version": served.version,
         "task": served.task,
+        "prompts": served.prompts and served.prompts.versions,
         "reload_failure": models.failure(served.name),
     }
 
@@ -45,6 +46,11 @@ _MODEL: dict[str, Any] = {
         "owned_by": {"type": "string"},
         "version": {"type": ["string", "null"], "description": "Its version in the registry, else its id."},
         "task": {"type": ["string", "null"]},
+        "prompts": {
+            "type": ["object", "null"],
+            "additionalProperties": {"type": "integer"},
+            "description": "The prompts of MLflow's registry that it follows: which version of each it says now.",
+        },
         "reload_failure": {"type": ["string", "null"], "description": "Why a newer version does not answer yet."},
     },
 }
