@@ -7,6 +7,8 @@ import dspy
 import mlflow
 import pytest
 
+from integration.conftest import post
+from integration.deployments import deployed
 from tests.fakes.chat import Messages
 from tests.fakes.openai_server import OpenAIServer
 
@@ -104,13 +106,71 @@ def test_a_served_model_follows_its_alias(served_model, lm):
             time.sleep(0.2)
 
 
+def test_a_model_behind_the_production_server_follows_its_alias_and_its_traces_name_the_version(
+    lm, tracking_server, environment, tmp_path
+):
+    mlflow.set_experiment("Prompts in production")
+    with dspy.context(lm=dspy.LM("openai/m", api_base=lm.base_url, cache=False)):
+        uri = mlflow.dspy.log_model(
+            program_of(1), name="sailing", follow_prompts="prompts:/sailing@production"
+        ).model_uri
+    own = {
+        "MLFLOW_TRACKING_URI": tracking_server.uri,
+        "MLFLOW_EXPERIMENT_NAME": "Prompts in production",
+        "MLFLOW_DSPY_PROMPTS_SECONDS": "0",
+    }
+    client = mlflow.MlflowClient()
+    client.set_prompt_alias("sailing", "production", 1)
+    with deployed(uri, tmp_path, {**environment, **own}) as server:
+
+        def answer() -> str:
+            return post(f"{server.url}/invocations", {"inputs": {"question": "Who?"}})["predictions"]["answer"]
+
+        assert answer() == "0 examples"
+        client.set_prompt_alias("sailing", "production", 2)
+        deadline = time.monotonic() + 60
+        while answer() != "1 examples":
+            assert time.monotonic() < deadline
+        client.set_prompt_alias("sailing", "production", 1)
+    # It has written them all when it has ended.
+    traces = tracking_server.traces("Prompts in production")
+    linked = [json.loads(trace.info.tags["mlflow.linkedPrompts"]) for trace in (traces[0], traces[-1])]
+    assert linked == [[{"name": "sailing", "version": "1"}], [{"name": "sailing", "version": "2"}]]
+
+
+@pytest.fixture(scope="module")
+def optimized(run_program, lm_server, reuters):
+    """What an optimizer found, on Reuters R8."""
+    return run_program("optimized_prompts", LM_URL=lm_server, REUTERS=reuters).result
+
+
+def test_what_an_optimizer_found_on_reuters_comes_back_to_the_byte(optimized):
+    assert len(optimized["demos"]) == 2 and "\n" in optimized["instructions"]
+    assert optimized["loaded"] == optimized["found"]
+    assert optimized["found"][1:] != optimized["before"][1:]
+
+
+def test_the_run_that_found_a_version_names_it(optimized, tracking_server):
+    tags = tracking_server.client.get_run(optimized["run_id"]).data.tags
+    assert json.loads(tags["mlflow.linkedPrompts"]) == [{"name": "news", "version": "2"}]
+    version = tracking_server.client.get_prompt_version("news", 2)
+    assert version.tags["dspy_run_id"] == optimized["run_id"]
+    assert version.template == optimized["template"]
+
+
 @pytest.mark.skipif(
     not hasattr(mlflow.tracing, "context"), reason="the prompt page of this release of MLflow is another one"
 )
-def test_the_prompt_page_shows_what_was_registered(browser, tracking_server, screenshots):
-    browser.open(f"{tracking_server.uri}/#/prompts/sailing")
-    browser.wait_for("sailing", "One demo, and shorter", "Never write")
-    browser.screenshot(screenshots / "prompt.png")
+def test_the_prompt_page_shows_what_an_optimizer_changed(optimized, browser, tracking_server, screenshots):
+    browser.open(f"{tracking_server.uri}/#/prompts/news")
+    browser.wait_for("news", "Rules of SIMBA", "Possible labels are")
+    # MLflow's assistant, beside it; and the menu.
+    browser.click("Close")
+    browser.click("Toggle sidebar")
     browser.click("Compare")
-    browser.wait_for("Comparing version")
+    browser.wait_for("Comparing version 2 with version 1")
+    browser.click("Text")
+    browser.click("Switch sides")
+    browser.wait_for("Comparing version 1 with version 2")
     browser.screenshot(screenshots / "prompt-diff.png")
+    assert optimized["demos"][0]["text"] in browser.text and "As it was written" in browser.text
