@@ -1,4 +1,4 @@
-"""`dspy.LM` through the AI gateway of `mlflow server`: the provider's key stays there, and the bytes arrive."""
+"""`dspy.LM` through MLflow's AI gateway, in its server or before that: the provider's key stays there, the bytes arrive."""
 
 import json
 import re
@@ -11,10 +11,6 @@ import pytest
 from integration.conftest import CANARY_KEY, ROOT, TrackingServer
 from integration.processes import PYTHON, answers, free_port, running
 from tests.fakes.openai_server import Fault, OpenAIServer
-
-pytestmark = pytest.mark.skipif(
-    find_spec("mlflow.server.gateway_api") is None, reason="the server of this release has no gateway"
-)
 
 PROVIDER_KEY = "sk-provider-canary-7c1e9a3b5d"
 
@@ -35,6 +31,8 @@ def provider():
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, environment):
     """An `mlflow server` whose gateway may ask providers on this machine."""
+    if find_spec("mlflow.server.gateway_api") is None:
+        pytest.skip("the server of this release has no gateway")
     folder, port = tmp_path_factory.mktemp("gateway"), free_port()
     command = [
         *(PYTHON.parent / "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", 1),
@@ -53,18 +51,17 @@ def server(tmp_path_factory, environment):
         yield TrackingServer(uri, folder)
 
 
+def blocks(language, provider, places):
+    """The examples of the documentation in one language, with the addresses of here."""
+    text = (ROOT / "docs" / "gateway.md").read_text()
+    for there, here in {"https://api.openai.com/v1": provider.base_url, "gpt-4o-mini": "sailing", **places}.items():
+        text = text.replace(there, here)
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def documented(server, provider):
-    """The examples of the documentation, with the addresses of here."""
-    names = {
-        "http://127.0.0.1:5000": server.uri,
-        "https://api.openai.com/v1": provider.base_url,
-        "gpt-4o-mini": "sailing",
-    }
-    text = (ROOT / "docs" / "gateway.md").read_text()
-    for there, here in names.items():
-        text = text.replace(there, here)
-    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return blocks("python", provider, {"http://127.0.0.1:5000": server.uri})
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +145,20 @@ def test_a_model_that_asks_the_gateway_is_logged_without_a_key_and_answers_behin
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     assert mlflow.pyfunc.load_model(info.model_uri).predict({"question": "Who?"}) == {"answer": "Ann and Bob"}
     assert server.files_holding(CANARY_KEY) == [] == server.files_holding(PROVIDER_KEY)
+
+
+def test_the_gateway_of_earlier_releases_is_asked_in_the_same_way(provider, environment, tmp_path, capsys):
+    if find_spec("mlflow.gateway.runner") is None or find_spec("slowapi") is None:
+        pytest.skip("this release has no gateway of its own, or it is not installed: pip install 'mlflow[gateway]'")
+    port = free_port()
+    places = {"http://127.0.0.1:7000": f"http://127.0.0.1:{port}", "--port 7000": f"--port {port}"}
+    [routes], [command] = (blocks(language, provider, places) for language in ("yaml", "sh"))
+    (tmp_path / "gateway.yaml").write_text(routes)
+    own = {**environment, "PROVIDER_KEY": PROVIDER_KEY}
+    with running([PYTHON.parent / command.split()[0], *command.split()[1:]], tmp_path, environment=own) as process:
+        process.wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), "answered /health", 90)
+        provider.requests.clear()
+        exec(blocks("python", provider, places)[-1], {})
+    assert capsys.readouterr().out == "Ann and Bob\n"
+    [request] = provider.requests
+    assert request.headers["authorization"] == f"Bearer {PROVIDER_KEY}" and request.body["model"] == "sailing"
