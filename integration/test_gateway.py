@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from importlib.util import find_spec
 
 import dspy
@@ -114,6 +115,17 @@ def test_its_trace_has_the_tokens(through_gateway, server):
     [trace] = [each for each in server.traces("Gateway") if each.data.spans[0].name == "Predict.forward"]
     assert trace.info.token_usage["total_tokens"] > 0
     assert PROVIDER_KEY not in trace.to_json() and CANARY_KEY not in trace.to_json()
+
+
+def test_the_server_makes_a_trace_of_its_own_in_the_experiment_of_the_endpoint(through_gateway, server):
+    with dspy.context(lm=through_gateway):
+        dspy.Predict("question -> answer")(question="Who sails?")
+    [experiment] = [each for each in server.client.search_experiments() if "sailors" in each.name]
+    deadline = time.monotonic() + 60
+    while not server.traces(experiment.name):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert PROVIDER_KEY not in "".join(trace.to_json() for trace in server.traces(experiment.name))
 
 
 def test_a_stream_comes_in_pieces(through_gateway):
