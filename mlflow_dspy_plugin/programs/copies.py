@@ -1,11 +1,12 @@
 """Copies of a program's modules and of the containers that they stand in; all else is shared with the original."""
 
 from collections.abc import Callable, Mapping
+from types import MethodType
 from typing import Any
 
 import dspy
 
-from mlflow_dspy_plugin.programs.language_models import REMEMBERED
+from mlflow_dspy_plugin.programs.language_models import REMEMBERED, module_of_method
 
 
 def _itself(lm: dspy.BaseLM) -> dspy.BaseLM:
@@ -28,7 +29,7 @@ class Copies:
         self._made: dict[int, tuple[Any, Any]] = {}
 
     def of(self, value: Any) -> Any:
-        """The copy of a language model, of a module, or of a container with one; else the value itself."""
+        """The copy of a language model, of a module, its method, or a container of these; else the value itself."""
         if id(value) in self._made:
             return self._made[id(value)][1]
         if isinstance(value, dspy.BaseLM):
@@ -38,11 +39,19 @@ class Copies:
             held = dict(vars(value))
             module.__dict__.update({name: item if name in REMEMBERED else self.of(item) for name, item in held.items()})
             return module
+        if id(module_of_method(value)) in self._made:
+            return self._noted(value, self._rebound(value))
         if id(value) not in self._containers:
             return value
         if type(value) is dict:
             return self._noted(value, {key: self.of(item) for key, item in dict(value).items()})
         return self._noted(value, type(value)(map(self.of, tuple(value)))) if type(value) in (list, tuple) else value
+
+    def _rebound(self, method: Any) -> Any:
+        """A method, or a tool that is one, of the copy of its module: it would else ask the original's predictors."""
+        if isinstance(method, dspy.Tool):
+            return method.model_copy(update={"func": self._rebound(method.func)})
+        return MethodType(method.__func__, self.of(method.__self__))
 
     def _noted(self, original: Any, made: Any) -> Any:
         self._made[id(original)] = (original, made)

@@ -1,6 +1,7 @@
 """The language models that a program or DSPy's settings hold, and where."""
 
 from collections.abc import Iterator
+from types import MethodType
 from typing import Any
 
 import dspy
@@ -43,8 +44,15 @@ def _held_by(value: Any) -> list[tuple[Any, Any]] | None:
     return list(enumerate(value)) if isinstance(value, (list, tuple)) else None
 
 
+def module_of_method(value: Any) -> dspy.Module | None:
+    """The module whose method this is, as itself or as a tool; None for anything else."""
+    method = value.func if isinstance(value, dspy.Tool) else value
+    is_of_module = isinstance(method, MethodType) and isinstance(method.__self__, dspy.Module)
+    return method.__self__ if is_of_module else None
+
+
 def containers_of_modules(program: dspy.Module) -> dict[int, Any]:
-    """The lists, tuples and dicts below a program that modules or language models are in, by id."""
+    """The lists, tuples and dicts below a program that modules, their methods or language models are in, by id."""
     found: dict[int, Any] = {}
     seen: set[int] = set()
 
@@ -53,7 +61,7 @@ def containers_of_modules(program: dspy.Module) -> dict[int, Any]:
         if id(value) in seen:
             return isinstance(value, dspy.Module) or id(value) in found
         if isinstance(value, dspy.BaseLM) or (held := _held_by(value)) is None:
-            return isinstance(value, dspy.BaseLM)
+            return isinstance(value, dspy.BaseLM) or module_of_method(value) is not None
         seen.add(id(value))
         # Each is looked at, not only up to the first that holds one.
         has_some = sum(holds(item) for name, item in held if name not in REMEMBERED) > 0

@@ -1,4 +1,4 @@
-"""A program that tells what its predictor says; in a file of its own, which imports little: saving looks at it."""
+"""Programs that tell what their predictors say; in a file of its own, which imports little: saving looks at it."""
 
 import dspy
 
@@ -14,3 +14,21 @@ class Says(dspy.Module):
     def forward(self, question: str):
         assert self.steps[0] is self.ask
         return dspy.Prediction(answer=self.ask.signature.instructions)
+
+
+class SaysByTool(dspy.Module):
+    """Tells the instructions of its predictor by a tool, which is a method of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict("question -> answer")
+        self.tools = {"tell": dspy.Tool(self.tell)}
+        self.telling = [self.tell]
+
+    def tell(self) -> str:
+        """Tell them."""
+        return self.ask.signature.instructions
+
+    def forward(self, question: str):
+        assert self.tools["tell"]() == self.telling[0]()
+        return dspy.Prediction(answer=self.tools["tell"]())

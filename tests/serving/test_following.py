@@ -12,22 +12,22 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import PromptError
 from mlflow_dspy_plugin.programs.origin import origin_of
 from tests.fakes.scripted import scripted_lm
-from tests.serving.telling import Says
+from tests.serving.telling import Says, SaysByTool
 from tests.tracing.logs import warnings_logged
 
 URI = "prompts:/qa@production"
 
 
-def register(instructions, alias="production", demos=()):
-    program = Says()
+def register(instructions, alias="production", demos=(), program=None):
+    program = program or Says()
     program.ask.signature = program.ask.signature.with_instructions(instructions)
     program.ask.demos = list(demos)
     mlflow.dspy.register_prompts(program, "qa", alias=alias)
 
 
-def logged(**options):
+def logged(program=None, **options):
     dspy.configure(lm=scripted_lm({"answer": "x"}))
-    info = mlflow.dspy.log_model(Says(), name="model", **options)
+    info = mlflow.dspy.log_model(program or Says(), name="model", **options)
     return mlflow.pyfunc.load_model(info.model_uri)
 
 
@@ -68,6 +68,14 @@ def test_it_takes_the_version_that_the_alias_means_later(at_every_request):
     assert model.get_raw_model().ask.demos[0].question == "a"
     mlflow.genai.set_prompt_alias("qa", "production", 1)
     answers_until(model, "One.")
+
+
+def test_methods_that_are_tools_ask_the_predictors_that_follow(at_every_request):
+    register("One.")
+    model = logged(SaysByTool(), follow_prompts=URI)
+    assert answer(model) == "One."
+    register("Two.")
+    answers_until(model, "Two.")
 
 
 def test_it_is_not_looked_at_before_the_time():
