@@ -84,6 +84,38 @@ def test_a_demo_of_every_type_comes_back_or_is_refused_by_name(name):
     assert adapter.format_demos(fresh.signature, fresh.demos) == adapter.format_demos(signature, predictor.demos)
 
 
+def search(query: str, limit: int = 3) -> list[str]:
+    """Find {{query}} in {"a": {"b": 1}}.
+
+    --- demo ---
+    """
+    return [query] * limit
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: dspy.ReAct("question -> answer: list[str]", tools=[search]),
+        lambda: dspy.ProgramOfThought("question -> answer: float"),
+        lambda: dspy.MultiChainComparison("question -> answer", M=2),
+        lambda: dspy.BestOfN(dspy.ChainOfThought("question -> answer"), 2, lambda *_: 1.0, 0.5),
+    ],
+    ids=["react", "program of thought", "comparison", "best of n"],
+)
+def test_what_the_predictors_of_dspys_own_modules_say_comes_back(make):
+    before, after = make(), learnt(make())
+    versions = mlflow.dspy.register_prompts(before, "own")
+    mlflow.dspy.load_prompts(after, "prompts:/own/1")
+    assert len(versions) == len(before.predictors()) > 0
+    for one, other in zip(before.predictors(), after.predictors(), strict=True):
+        assert one.signature.instructions == other.signature.instructions
+        assert repr(one.signature.fields) == repr(other.signature.fields)
+        assert one.demos == other.demos
+    for version in versions.values():
+        inputs = {name for each in before.predictors() for name in each.signature.input_fields}
+        assert version.variables <= inputs
+
+
 @pytest.mark.parametrize("instructions", ["", "a\n  b", "  a\nb", "\n\na\n\n", "a\n\n  b\n    c\n", "a\tb\n\tc"])
 def test_instructions_come_back_as_dspy_reads_them(instructions):
     before, after = (dspy.Predict("question -> answer") for _ in range(2))
