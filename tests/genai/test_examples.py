@@ -268,6 +268,14 @@ def test_what_was_not_captured_is_no_example(call):
     assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"not captured": 1}
 
 
+@pytest.mark.parametrize("url", ["/etc/hostname", 3])
+def test_what_a_caller_shows_as_an_image_is_none_unless_it_is_remote(call, url):
+    question = {"type": "image_url", "image_url": {"url": url}}
+    call(dspy.Predict("question: dict -> answer"), question=question)
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert example.question == question
+
+
 def test_long_texts_and_images_come_back_whole(call):
     png = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(2_000)).decode()
     image, text = dspy.Image(url=f"data:image/png;base64,{png}"), "long text " * 5_000
