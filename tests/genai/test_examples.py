@@ -1,6 +1,8 @@
 """Traces, and what was said of them, as examples: against programs that were traced into a real store."""
 
 import base64
+import datetime
+from typing import Literal
 
 import dspy
 import mlflow
@@ -9,6 +11,7 @@ from mlflow.entities import AssessmentSource
 
 from mlflow_dspy_plugin.errors import DatasetError
 from tests.fakes.scripted import scripted_lm
+from tests.genai.kinds import Address, Mood
 
 ADA = AssessmentSource(source_type="HUMAN", source_id="ada")
 JUDGE = AssessmentSource(source_type="LLM_JUDGE", source_id="gpt")
@@ -191,6 +194,96 @@ def test_a_predictor_that_is_not_there_is_counted(call):
 def test_what_is_no_predictor_is_told(predictor):
     with pytest.raises(DatasetError, match="A predictor is known by its signature"):
         mlflow.dspy.examples_from_traces(predictor=predictor)
+
+
+# -- values of types ------------------------------------------------------------------------------
+
+
+class Typed(dspy.Signature):
+    """Answer in kind."""
+
+    day: datetime.date = dspy.InputField()
+    home: Address = dspy.InputField()
+    pair: tuple[int, str] = dspy.InputField()
+    history: dspy.History = dspy.InputField()
+    at: datetime.datetime = dspy.OutputField()
+    moods: list[Mood] = dspy.OutputField()
+    places: dict[str, Address] = dspy.OutputField()
+    kind: Literal["a", "b"] = dspy.OutputField()
+
+
+class Around(dspy.Module):
+    """Hands on what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict(Typed)
+
+    def forward(self, **fields):
+        return self.ask(**fields)
+
+
+GIVEN = {
+    "day": datetime.date(2026, 1, 2),
+    "home": Address(street="s"),
+    "pair": (1, "a"),
+    "history": dspy.History(messages=[{"day": "1", "kind": "b"}]),
+}
+FOUND = {
+    "at": datetime.datetime(2026, 1, 2, 3, 4),
+    "moods": [Mood.GOOD, Mood.BAD],
+    "places": {"here": Address(street="x", number=2)},
+    "kind": "a",
+}
+
+
+@pytest.fixture
+def typed():
+    told = {"at": "2026-01-02T03:04", "moods": '["good", "bad"]', "places": '{"here": {"street": "x", "number": 2}}'}
+    dspy.configure(lm=scripted_lm({**told, "kind": "a"}))
+
+
+@pytest.mark.parametrize(
+    ("traced", "arguments"),
+    [
+        (dspy.Predict(Typed), {"predictor": Typed}),
+        (dspy.Predict(Typed), {"program": dspy.Predict(Typed)}),
+        (Around(), {"program": Around()}),
+        (Around(), {"predictor": Around().ask}),
+    ],
+    ids=["signature", "predictor as program", "program", "predictor of a program"],
+)
+def test_values_become_what_their_fields_are_declared_as(typed, call, traced, arguments):
+    call(traced, **GIVEN)
+    assert told(mlflow.dspy.examples_from_traces(unjudged=True, **arguments)) == [({**GIVEN, **FOUND}, set(GIVEN))]
+
+
+def test_values_stay_as_the_trace_shows_them_where_no_types_are_told(typed, call):
+    call(Around(), **GIVEN)
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert (example.day, example.home) == ("2026-01-02", {"street": "s", "number": 1})
+
+
+def test_a_correction_becomes_the_type_of_its_field_or_is_counted(typed, call):
+    trace_id = call(dspy.Predict(Typed), **GIVEN)
+    mlflow.log_expectation(trace_id=trace_id, name="moods", value=["bad"])
+    (example,) = mlflow.dspy.examples_from_traces(predictor=Typed)
+    assert example.moods == [Mood.BAD]
+    mlflow.log_expectation(trace_id=trace_id, name="kind", value="c")
+    assert mlflow.dspy.examples_from_traces(predictor=Typed).skipped == {"other type": 1}
+    assert mlflow.dspy.examples_from_traces()[0].kind == "c"
+
+
+def test_what_a_trace_shows_too_little_of_stays_as_it_is_shown(call):
+    program = dspy.Predict("things: set[int] -> answer")
+    call(program, things={1, 2})
+    (example,) = mlflow.dspy.examples_from_traces(program=program, unjudged=True)
+    assert example.answer == "a" and isinstance(example.things, str)
+
+
+def test_what_is_no_program_is_told():
+    with pytest.raises(DatasetError, match="the dspy.Module that was traced, and not a str"):
+        mlflow.dspy.examples_from_traces(program="question -> answer")
 
 
 # -- traces of every kind -------------------------------------------------------------------------
