@@ -55,4 +55,6 @@ def test_its_python_blocks_run_in_order(gpt, capsys, traces):
     assert re.search(r"7 +There is a show. +Black bear. +None\n8 +There is a show. +Black bear. +None", printed)
     assert "data json" in printed and "openai/gpt-4o-mini" in printed
     assert re.search(r"^Black bear\. [1-9]\d*$", printed, re.MULTILINE)
+    assert printed.count("the same: True") == 2
+    assert re.search(r"^corrected: .*'answer': 'black bear'.* \{.*'unjudged': \d", printed, re.MULTILINE)
     assert len(traces()) == 10
