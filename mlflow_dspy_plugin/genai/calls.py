@@ -60,7 +60,9 @@ def calls_of(trace: Trace, predictor: Fields | None) -> list[Call]:
     """
     spans = {span.span_id: span for span in trace.data.spans}
     found = _programs(spans) if predictor is None else _predictors(spans, predictor)
-    of_trace = [each for each in trace.info.assessments or [] if each.span_id is None]
+    # In MLflow's UI, whoever looks at a trace looks at its first span.
+    whole = {None, *(span.span_id for span in spans.values() if span.parent_id not in spans)}
+    of_trace = [each for each in trace.info.assessments or [] if each.span_id in whole]
     if predictor is not None:
         of_trace = _of_predictors(of_trace, found, spans)
     calls = []

@@ -196,6 +196,40 @@ def test_what_is_no_predictor_is_told(predictor):
         mlflow.dspy.examples_from_traces(predictor=predictor)
 
 
+# -- evaluations ----------------------------------------------------------------------------------
+
+DEVSET = [dspy.Example(question="why", answer="b").with_inputs("question")]
+
+
+def by_dspy():
+    mlflow.dspy.autolog(log_evals=True)
+    dspy.Evaluate(devset=DEVSET, metric=lambda example, prediction, trace=None: 0.0, num_threads=1)(Draft())
+
+
+def by_mlflow():
+    data = mlflow.dspy.examples_to_records(DEVSET)
+    mlflow.genai.evaluate(data=data, predict_fn=Draft(), scorers=[mlflow.dspy.scorer(lambda *_: 0.0, name="none")])
+
+
+@pytest.mark.parametrize("evaluate", [by_dspy, by_mlflow])
+def test_what_the_dataset_of_an_evaluation_expects_is_learnt_only_if_asked_for(evaluate):
+    evaluate()
+    for options in ({}, {"unjudged": True}):
+        examples = mlflow.dspy.examples_from_traces(**options)
+        assert examples == [] and examples.skipped == {"evaluated": 1}
+    assert told(mlflow.dspy.examples_from_traces(evaluated=True)) == [
+        ({"question": "why", "answer": "b", "sure": True}, {"question"})
+    ]
+
+
+@pytest.mark.parametrize("evaluate", [by_dspy, by_mlflow])
+def test_what_people_say_of_an_evaluation_counts(evaluate):
+    evaluate()
+    (trace,) = mlflow.search_traces(return_type="list")
+    mlflow.log_expectation(trace_id=trace.info.trace_id, name="answer", value="c", source=ADA)
+    assert [example.answer for example in mlflow.dspy.examples_from_traces()] == ["c"]
+
+
 # -- values of types ------------------------------------------------------------------------------
 
 
@@ -305,6 +339,19 @@ def test_traces_of_others_and_code_around_programs_may_be_mixed_in(call):
     examples = mlflow.dspy.examples_from_traces()
     assert told(examples) == [({"question": "why", "answer": "b", "sure": True}, {"question"})]
     assert examples.skipped == {"no program": 1}
+
+
+def test_what_is_said_of_the_first_span_is_said_of_the_trace(call):
+    @mlflow.trace
+    def around(text):
+        return Draft()(question=text).answer
+
+    around("why")
+    (trace,) = mlflow.search_traces(return_type="list")
+    (first,) = [span for span in trace.data.spans if span.parent_id is None]
+    mlflow.log_expectation(trace_id=trace.info.trace_id, span_id=first.span_id, name="answer", value="b", source=ADA)
+    for predictor in (None, "question, draft -> answer, sure"):
+        assert [each.answer for each in mlflow.dspy.examples_from_traces(predictor=predictor)] == ["b"]
 
 
 def test_what_is_said_of_a_trace_with_two_programs_is_said_of_none(call):
