@@ -85,6 +85,19 @@ def test_the_server_benchmark_measures_all_contenders(tmp_path, environment):
         assert min(remembered["memory"]) > 0
 
 
+def test_the_datasets_benchmark_looks_at_the_memory_of_each_step(tmp_path, environment):
+    figures_file = tmp_path / "figures.json"
+    command = [PYTHON, "-m", "benchmarks.datasets", "--quick", "--json", figures_file]
+    finished = run(command, tmp_path / "run", seconds=400, environment=environment, cwd=ROOT)
+    written = json.loads(figures_file.read_text())
+    assert (written["rows"], written["store"]) == (2_000, "server")
+    assert set(written["figures"]) == {"made", "logged", "read back"}
+    for name, measured in written["figures"].items():
+        assert name in finished.stdout
+        assert measured["seconds"] > 0 and measured["peak"] > 0
+        assert len(measured["looks"]) == (0 if name == "logged" else 10)
+
+
 @pytest.fixture(scope="module")
 def tracing(tmp_path_factory, environment):
     """What the tracing benchmark prints and writes, in its short form, which takes ten minutes and more:

@@ -46,17 +46,36 @@ def test_reuters_comes_back_from_the_server(run, examples):
     assert list(itertools.islice(source.examples(), 3)) == examples[:3]
 
 
-def test_reuters_is_a_dataset_of_genai_too(examples, tracking_server):
-    unique = list({example.text: example for example in examples[:ROWS_SHOWN]}.values())
+@pytest.fixture(scope="module")
+def records(examples, tracking_server):
+    """Some of Reuters R8 as a dataset of `mlflow.genai`."""
     mlflow.set_experiment("Datasets")
-    dataset = mlflow.genai.datasets.create_dataset("reuters-r8")
-    dataset.merge_records(mlflow.dspy.examples_to_records(unique))
-    stored = mlflow.genai.datasets.get_dataset(dataset_id=dataset.dataset_id)
+    dataset = mlflow.genai.datasets.create_dataset("reuters-r8-records")
+    return dataset.merge_records(mlflow.dspy.examples_to_records(unique(examples)))
+
+
+def unique(examples):
+    return list({example.text: example for example in examples[:ROWS_SHOWN]}.values())
+
+
+def test_reuters_is_a_dataset_of_genai_too(records, examples):
+    stored = mlflow.genai.datasets.get_dataset(dataset_id=records.dataset_id)
     again = {example.text: example for example in mlflow.dspy.examples_from_records(stored)}
-    assert again == {example.text: example for example in unique}
+    assert again == {example.text: example for example in unique(examples)}
 
 
-@pytest.mark.skipif(not hasattr(mlflow.tracing, "context"), reason="the run page of this release is another one")
+newest_ui = pytest.mark.skipif(not hasattr(mlflow.tracing, "context"), reason="the pages of this release are others")
+
+
+@newest_ui
+def test_the_page_of_a_dataset_shows_its_records(browser, tracking_server, records, examples, screenshots):
+    (experiment_id,) = records.experiment_ids
+    browser.open(f"{tracking_server.uri}/#/experiments/{experiment_id}/datasets/{records.dataset_id}")
+    browser.wait_for("reuters-r8-records", f"{len(unique(examples))} records", '{"label":"earn"}')
+    browser.screenshot(screenshots / "records.png")
+
+
+@newest_ui
 def test_the_page_of_the_run_shows_the_dataset(browser, tracking_server, run, screenshots):
     browser.open(f"{tracking_server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
     (given,) = run.inputs.dataset_inputs

@@ -56,4 +56,6 @@ def test_its_python_blocks_run_in_order(gpt, capsys, traces):
     assert "data json" in printed and "openai/gpt-4o-mini" in printed
     assert re.search(r"^Black bear\. [1-9]\d*$", printed, re.MULTILINE)
     assert "- question: {{question}}" in printed
+    assert printed.count("the same: True") == 2
+    assert re.search(r"^corrected: .*'answer': 'black bear'.* \{.*'unjudged': \d", printed, re.MULTILINE)
     assert len(traces()) == 11

@@ -136,6 +136,9 @@ STREAM_STATUS_EVENT = "response.status"
 # Keys of the metadata in an MLmodel file.
 METADATA_FIELDS = "dspy_fields"
 
+# Who has said what a dataset expects, in the assessments of the traces of an evaluation.
+SOURCE_DATASET = "dataset"
+
 # How a program stands in a model folder.
 FORMAT_JSON = "json"
 FORMAT_CLOUDPICKLE = "cloudpickle"

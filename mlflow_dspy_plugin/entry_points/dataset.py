@@ -28,10 +28,11 @@ def from_dspy(
 
     Args:
         examples: Objects of `dspy.Example`, in a list or in anything that can be iterated; with or without inputs, of
-            the same or of different fields.
+            the same or of different fields. Those of a subclass come back as `dspy.Example`.
         name: The name of the dataset, up to 500 characters.
         digest: A digest of your own, up to 36 characters; else 32 that are the same for equal examples with the same
-            inputs in the same order, in whatever order their fields are.
+            inputs in the same order, in whatever order their fields are. In an experiment MLflow takes datasets of one
+            name and digest for one: change yours with the rows.
         on_error: "raise", or "skip" to leave out the examples that cannot be written; the profile counts them.
 
     Returns:

@@ -60,7 +60,9 @@ def calls_of(trace: Trace, predictor: Fields | None) -> list[Call]:
     """
     spans = {span.span_id: span for span in trace.data.spans}
     found = _programs(spans) if predictor is None else _predictors(spans, predictor)
-    of_trace = [each for each in trace.info.assessments or [] if each.span_id is None]
+    # In MLflow's UI, whoever looks at a trace looks at its first span.
+    whole = {None, *(span.span_id for span in spans.values() if span.parent_id not in spans)}
+    of_trace = [each for each in trace.info.assessments or [] if each.span_id in whole]
     if predictor is not None:
         of_trace = _of_predictors(of_trace, found, spans)
     calls = []
@@ -72,8 +74,13 @@ def calls_of(trace: Trace, predictor: Fields | None) -> list[Call]:
     return calls
 
 
-def fields_of_predictor(predictor: Any) -> Fields:
-    """The fields by which the calls of a predictor are known.
+def fields_of_signature(signature: type[dspy.Signature]) -> Fields:
+    """The fields by which the calls of a predictor are known."""
+    return frozenset(signature.input_fields), frozenset(signature.output_fields) - {_ADDED}
+
+
+def signature_of_predictor(predictor: Any) -> type[dspy.Signature]:
+    """The signature of a predictor.
 
     Args:
         predictor: A predictor or module with a signature, a signature, or its text.
@@ -89,7 +96,7 @@ def fields_of_predictor(predictor: Any) -> Fields:
         raise _unknown_predictor(predictor) from error
     if not is_signature(made):
         raise _unknown_predictor(predictor)
-    return frozenset(made.input_fields), frozenset(made.output_fields) - {_ADDED}
+    return made
 
 
 def _unknown_predictor(predictor: Any) -> DatasetError:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
 
 # Examples made of tables that are turned the wrong way have a name of their own each.
@@ -44,6 +45,9 @@ class Columns:
             self._types[name] = known if value is None else _common(known, _type_of(value))
             self._filled[name] += value is not None
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._types
+
     @property
     def names(self) -> list[str]:
         """The fields of the schema, in the order in which they were seen."""
@@ -61,10 +65,15 @@ class Columns:
 def _type_of(value: Any) -> Any:
     """The type of a value, as far as MLflow has one."""
     if type(value) is not list:
-        return _PLAIN.get(type(value), AnyType())
-    items = {_PLAIN.get(kind) for kind in set(map(type, value))}
+        return _PLAIN.get(_kind_of(value), AnyType())
+    items = {_PLAIN.get(kind) for kind in set(map(_kind_of, value))}
     item = items.pop() if len(items) == 1 else DataType.double if items == set(_NUMBERS) else None
     return AnyType() if item is None else Array(item)
+
+
+def _kind_of(value: Any) -> type:
+    """Python's type; that of a row of a table is numpy's."""
+    return type(value.item() if isinstance(value, np.generic) else value)
 
 
 def _common(known: Any, seen: Any) -> Any:

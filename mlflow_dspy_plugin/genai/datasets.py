@@ -27,7 +27,7 @@ from mlflow_dspy_plugin.errors import DatasetError, SecretError
 from mlflow_dspy_plugin.genai.columns import Columns
 from mlflow_dspy_plugin.genai.dataset_source import DspyDatasetSource
 from mlflow_dspy_plugin.genai.row_files import examples_in, written_row
-from mlflow_dspy_plugin.genai.rows import input_keys_of, row_of
+from mlflow_dspy_plugin.genai.rows import EXPECTATIONS, INPUTS, Row, input_keys_of, row_of
 from mlflow_dspy_plugin.tracking.datasets import LONGEST_NAME, Digest
 
 FOLDER = "datasets"
@@ -123,7 +123,8 @@ class DspyDataset(Dataset, PyFuncConvertibleDatasetMixin):
 
     def __iter__(self) -> Iterator[dspy.Example]:
         """The examples as they were written, one by one."""
-        return examples_in(self._file, self.name)
+        # Not handed on: as long as it is read, the dataset lives, and so does its file.
+        yield from examples_in(self._file, self.name)
 
     def log_rows(self, run_id: str) -> None:
         """Write the rows to a run, unless they are there, and have `source` point at them.
@@ -171,7 +172,7 @@ class DspyDataset(Dataset, PyFuncConvertibleDatasetMixin):
         with self._file.open("wb") as file:
             for number, example in enumerate(examples, 1):
                 try:
-                    file.write(written_row(row_of(example, f"Example {number:,}")))
+                    row = row_of(example, f"Example {number:,}")
                 except (DatasetError, SecretError) as error:
                     if on_error == RAISE:
                         raise
@@ -179,14 +180,15 @@ class DspyDataset(Dataset, PyFuncConvertibleDatasetMixin):
                     if self._counts["num_skipped"] == 1:
                         warn("Left out, and what is like it is counted in the profile: %s", error)
                     continue
-                self._count(example)
+                file.write(written_row(row))
+                self._count(example, row)
 
-    def _count(self, example: dspy.Example) -> None:
-        fields = dict(example.items())
-        self._hash.add(example)
+    def _count(self, example: dspy.Example, row: Row) -> None:
+        fields, keys = dict(example.items()), input_keys_of(example)
+        # What is written tells all of a value; what runs tell of an object, on which their digest stands, may not.
+        self._hash.add_fields({**row[INPUTS], **row[EXPECTATIONS]}, keys)
         self._columns.add(fields)
-        keys = input_keys_of(example)
-        self._keys.update(name for name in keys or () if name in fields)
+        self._keys.update(name for name in keys or () if name in fields and name in self._columns)
         if not keys:
             self._counts["num_without_inputs"] += 1
 

@@ -10,9 +10,10 @@ import mlflow
 from mlflow.entities import Trace
 
 from mlflow_dspy_plugin.errors import DatasetError
-from mlflow_dspy_plugin.genai.calls import Call, calls_of, fields_of_predictor
+from mlflow_dspy_plugin.genai.calls import Call, calls_of, fields_of_signature, signature_of_predictor
+from mlflow_dspy_plugin.genai.declared import Types, declared, types_of_program, types_of_signature
 from mlflow_dspy_plugin.genai.trace_values import NotWhole, restored
-from mlflow_dspy_plugin.genai.verdicts import Verdict, verdict_on
+from mlflow_dspy_plugin.genai.verdicts import Verdict, is_of_a_dataset, verdict_on
 from mlflow_dspy_plugin.seams.active_run import BY_NAME, experiment
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.tracking.datasets import Digest
@@ -27,9 +28,11 @@ class TraceExamples(list):
 
     Attributes:
         trace_ids: The trace of each example, in the same order.
-        skipped: How many calls gave no example, by the reason: "unjudged", "rejected", "duplicate", "no program" (the
-            trace is of another framework, or has no such predictor), "no names" (inputs or outputs without names of
-            fields), "redacted", "not captured", "shortened", "attachment missing".
+        skipped: How many calls gave no example, by the reason: "unjudged", "rejected", "duplicate", "evaluated" (only a
+            dataset that the program was evaluated on says what was expected), "no program" (the trace is of another
+            framework, or has no such predictor), "no names" (inputs or outputs without names of fields), "other type"
+            (a correction does not fit the type of its field), "redacted", "not captured", "shortened", "attachment
+            missing".
     """
 
     def __init__(self, examples: Iterable[dspy.Example] = (), trace_ids: Iterable[str] = ()) -> None:
@@ -42,8 +45,10 @@ def examples_from_traces(
     traces: Any = None,
     *,
     predictor: Any = None,
+    program: dspy.Module | None = None,
     fields: Mapping[str, str] | None = None,
     unjudged: bool = False,
+    evaluated: bool = False,
     experiment_ids: Sequence[str] | None = None,
     max_results: int | None = None,
 ) -> TraceExamples:
@@ -65,8 +70,13 @@ def examples_from_traces(
         predictor: One of `program.predictors()`, a signature or its text, to make examples of the calls of that
             predictor; None for the whole program. What is said of its span counts, and what is said of the trace, but
             for fields that another predictor has too.
+        program: The program that was traced, where values are to become what its fields are declared as: pydantic
+            objects, dates, enums, `dspy.History`. Those of a predictor become so without it. A value stays as the trace
+            shows it where that is not known, or the trace shows too little of it.
         fields: The names of assessments that speak of an output of another name, with that name.
         unjudged: Whether calls that nobody has judged are taken too, with the outputs that they had.
+        evaluated: Whether what evaluations have written down as expected counts, too. It comes from their datasets: to
+            optimize on it is to learn the test by heart.
         experiment_ids: Where to search; None for the experiment that is active.
         max_results: How many traces are looked at, the newest first; None for all.
 
@@ -74,12 +84,12 @@ def examples_from_traces(
         The examples, newest trace first; `skipped` counts the calls that gave none, by the reason.
 
     Raises:
-        DatasetError: If `traces` or `predictor` is something else.
+        DatasetError: If `traces`, `predictor` or `program` is something else.
     """
-    wanted = None if predictor is None else fields_of_predictor(predictor)
-    found = _Found(fields or {}, unjudged)
+    signature = None if predictor is None else signature_of_predictor(predictor)
+    found = _Found(fields or {}, unjudged, evaluated, _types(program, signature))
     for trace in _traces(traces, experiment_ids, max_results):
-        calls = calls_of(trace, wanted)
+        calls = calls_of(trace, None if signature is None else fields_of_signature(signature))
         if not calls:
             found.skipped["no program"] += 1
         for call in calls:
@@ -87,12 +97,20 @@ def examples_from_traces(
     return found.examples()
 
 
+def _types(program: Any, signature: type[dspy.Signature] | None) -> Types:
+    if program is not None and not isinstance(program, dspy.Module):
+        raise DatasetError(f"program is the dspy.Module that was traced, and not a {type(program).__name__}.")
+    if signature is not None:
+        return types_of_signature(signature)
+    return {} if program is None else types_of_program(program)
+
+
 class _Found:
     """The examples that were found, by their inputs."""
 
-    def __init__(self, fields: Mapping[str, str], unjudged: bool) -> None:
+    def __init__(self, fields: Mapping[str, str], unjudged: bool, evaluated: bool, types: Types) -> None:
         self.skipped: Counter[str] = Counter()
-        self._fields, self._unjudged = fields, unjudged
+        self._fields, self._unjudged, self._evaluated, self._types = fields, unjudged, evaluated, types
         self._kept: dict[str, tuple[tuple[bool, int, int], dspy.Example, str]] = {}
 
     def add(self, call: Call) -> None:
@@ -125,7 +143,10 @@ class _Found:
     def _judged(self, call: Call) -> Verdict:
         if call.outputs is None:
             raise NotWhole("no names")
-        verdict = verdict_on(call.outputs, call.assessments, self._fields)
+        said = [each for each in call.assessments if self._evaluated or not is_of_a_dataset(each)]
+        verdict = verdict_on(call.outputs, said, self._fields)
+        if not verdict.is_judged and len(said) < len(call.assessments):
+            raise NotWhole("evaluated")
         if verdict.labels(call.outputs) is None:
             raise NotWhole("rejected")
         if not verdict.corrections and (not call.outputs or not verdict.is_judged and not self._unjudged):
@@ -138,7 +159,11 @@ class _Found:
         # One name for both would make the label an input.
         if not isinstance(inputs, dict) or not inputs or inputs.keys() & labels.keys():
             raise NotWhole("no names")
-        return Digest([inputs]).text(_KEY_CHARACTERS), dspy.Example({**inputs, **labels}).with_inputs(*inputs)
+        made = {name: declared(value, self._types.get(name)) for name, value in {**inputs, **labels}.items()}
+        if not all(made[name][1] for name in verdict.corrections):
+            raise NotWhole("other type")
+        example = dspy.Example({name: value for name, (value, _) in made.items()}).with_inputs(*inputs)
+        return Digest([inputs]).text(_KEY_CHARACTERS), example
 
 
 # -- the traces -----------------------------------------------------------------------------------

@@ -51,11 +51,12 @@ def row_of(example: Any, where: str) -> Row:
             f"{where} is a {type(example).__name__}, and no dspy.Example. Make one of it: "
             "dspy.Example(question=..., answer=...).with_inputs('question')."
         )
-    values = _fields_of(example, where)
+    values, keys = _fields_of(example, where), input_keys_of(example)
+    if not all(type(key) is str for key in keys or ()):
+        raise DatasetError(f"{where} has inputs whose names are no text: with_inputs{(*keys,)!r:.100}.")
     written = {name: plain_value(value, f"{where}, field {name!r}") for name, value in values.items()}
     hidden = {name: value for name, value in written.items() if name.startswith(_OF_DSPY)}
     shown = {name: value for name, value in written.items() if name not in hidden}
-    keys = input_keys_of(example)
     row = {
         INPUTS: {name: value for name, value in shown.items() if name in (keys or ())},
         EXPECTATIONS: {name: value for name, value in shown.items() if name not in (keys or ())},

@@ -24,6 +24,8 @@ _INSIDE = re.compile(rf"\[[\d,]+ characters: ({_REFERENCE})\]")
 _ELSEWHERE = ", written out where this trace holds them first"
 _TOO_MUCH = re.compile(r"<[\d,]+ more>|<nested deeper than \d+>|<contains itself>")
 _OUTLINE = re.compile(r"\[text of [\d,]+ characters\]|\[number\]|\[[\d,]+ bytes\]")
+# What an image may be that somebody has sent to a program.
+_REMOTE = ("data:", "http://", "https://", "gs://")
 _LOCATION = "mlflow.artifactLocation"
 
 
@@ -44,9 +46,15 @@ def restored(value: Any, trace: Trace) -> Any:
     if not isinstance(value, Mapping):
         return value
     found = {name: restored(each, trace) for name, each in value.items()}
-    if found.keys() == {"type", "image_url"} and isinstance(found["image_url"], dict) and "url" in found["image_url"]:
-        return dspy.Image(url=found["image_url"]["url"])
-    return found
+    url = _url_of_image(found)
+    return found if url is None else dspy.Image(url=url)
+
+
+def _url_of_image(value: dict[str, Any]) -> str | None:
+    """The URL of what may be shown as an image; None if it is none, or would be a file of this machine."""
+    shown = value.get("image_url") if value.keys() == {"type", "image_url"} else None
+    url = shown.get("url") if isinstance(shown, dict) else None
+    return url if isinstance(url, str) and url.startswith(_REMOTE) else None
 
 
 def _text(text: str, trace: Trace) -> str:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow.entities import Assessment, AssessmentSourceType, Expectation, Feedback
+from mlflow.tracing.constant import AssessmentMetadataKey
+
+from mlflow_dspy_plugin import names
 
 # Names under which MLflow's own tools expect the one output of a program.
 _OF_THE_ONE_OUTPUT = ("expected_response", "expected_output", "expected_answer", "ground_truth")
@@ -66,6 +69,14 @@ def verdict_on(outputs: Mapping[str, Any], assessments: Iterable[Assessment], fi
     is_good = all(said) if said else None
     spoke = [_time_of(each) for each in latest.values()] if corrections or said else []
     return Verdict(corrections, is_good, max(spoke, default=0))
+
+
+def is_of_a_dataset(assessment: Assessment) -> bool:
+    """Whether an evaluation has written down what its dataset expects, and nobody has spoken since."""
+    if not isinstance(assessment, Expectation) or assessment.overrides:
+        return False
+    by_mlflow = AssessmentMetadataKey.SOURCE_RUN_ID in (assessment.metadata or {})
+    return by_mlflow or assessment.source.source_id == names.SOURCE_DATASET
 
 
 def _counts(assessment: Assessment) -> bool:

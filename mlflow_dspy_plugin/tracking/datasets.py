@@ -31,11 +31,18 @@ class Digest:
     def add(self, example: Any) -> None:
         """Take the next example."""
         told = attempt(lambda: _identity(example), lambda error: json.dumps(plain(example), sort_keys=True))
-        self._hash.update(told.encode("utf-8", "surrogatepass") + b"\n")
+        self._update(told)
+
+    def add_fields(self, fields: Mapping[str, Any], input_keys: Iterable[str] | None) -> None:
+        """Take the next example, whose fields are plain JSON."""
+        self._update(_told(fields, input_keys))
 
     def text(self, characters: int = _DIGEST_CHARACTERS) -> str:
         """The first characters of it, of which there are up to 64; a longer one of the same examples begins alike."""
         return self._hash.hexdigest()[:characters]
+
+    def _update(self, told: str) -> None:
+        self._hash.update(told.encode("utf-8", "surrogatepass") + b"\n")
 
 
 def input_of(examples: Sequence[Any], name: str) -> dict[str, str]:
@@ -55,7 +62,11 @@ def _identity(example: Any) -> str:
     """What two equal examples have in common, as text; JSON of objects is what runs tell of them."""
     keys = getattr(example, "_input_keys", None) if isinstance(example, dspy.Example) else None
     fields = dict(example.items()) if isinstance(example, (dspy.Example, Mapping)) else example
-    return json.dumps([fields, keys and sorted(keys)], sort_keys=True, default=plain)
+    return _told(fields, keys)
+
+
+def _told(fields: Any, keys: Iterable[str] | None) -> str:
+    return json.dumps([fields, None if keys is None else sorted(keys)], sort_keys=True, default=plain)
 
 
 def _columns(rows: Sequence[Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mlflow.entities import Assessment, AssessmentSource, Expectation, Feedback
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.seams.optimizers import wrapped
 from mlflow_dspy_plugin.tracking.plain_values import for_traces, number, plain, text
 
@@ -39,7 +40,7 @@ def assessments_of(name: str, score: Any, error: BaseException | None, expected:
         told: list[Assessment] = [Feedback(name=name, error=_error(error), source=source)]
     else:
         told = [Feedback(name=name, value=value, rationale=feedback_of(score), source=source)]
-    human = AssessmentSource(source_type="HUMAN", source_id="dataset")
+    human = AssessmentSource(source_type="HUMAN", source_id=names.SOURCE_DATASET)
     fields = for_traces({field: value for field, value in expected.items() if value is not None})
     return told + [Expectation(name=field, value=value, source=human) for field, value in fields.items()]
 

@@ -34,6 +34,7 @@ FLOORS = {
     "genai": GROUND
     | {
         "programs",
+        "prompts",
         "plain",
         "tracing",
         "usage",

@@ -1,6 +1,8 @@
 """Traces, and what was said of them, as examples: against programs that were traced into a real store."""
 
 import base64
+import datetime
+from typing import Literal
 
 import dspy
 import mlflow
@@ -9,6 +11,7 @@ from mlflow.entities import AssessmentSource
 
 from mlflow_dspy_plugin.errors import DatasetError
 from tests.fakes.scripted import scripted_lm
+from tests.genai.kinds import Address, Mood
 
 ADA = AssessmentSource(source_type="HUMAN", source_id="ada")
 JUDGE = AssessmentSource(source_type="LLM_JUDGE", source_id="gpt")
@@ -193,6 +196,130 @@ def test_what_is_no_predictor_is_told(predictor):
         mlflow.dspy.examples_from_traces(predictor=predictor)
 
 
+# -- evaluations ----------------------------------------------------------------------------------
+
+DEVSET = [dspy.Example(question="why", answer="b").with_inputs("question")]
+
+
+def by_dspy():
+    mlflow.dspy.autolog(log_evals=True)
+    dspy.Evaluate(devset=DEVSET, metric=lambda example, prediction, trace=None: 0.0, num_threads=1)(Draft())
+
+
+def by_mlflow():
+    data = mlflow.dspy.examples_to_records(DEVSET)
+    mlflow.genai.evaluate(data=data, predict_fn=Draft(), scorers=[mlflow.dspy.scorer(lambda *_: 0.0, name="none")])
+
+
+@pytest.mark.parametrize("evaluate", [by_dspy, by_mlflow])
+def test_what_the_dataset_of_an_evaluation_expects_is_learnt_only_if_asked_for(evaluate):
+    evaluate()
+    for options in ({}, {"unjudged": True}):
+        examples = mlflow.dspy.examples_from_traces(**options)
+        assert examples == [] and examples.skipped == {"evaluated": 1}
+    assert told(mlflow.dspy.examples_from_traces(evaluated=True)) == [
+        ({"question": "why", "answer": "b", "sure": True}, {"question"})
+    ]
+
+
+@pytest.mark.parametrize("evaluate", [by_dspy, by_mlflow])
+def test_what_people_say_of_an_evaluation_counts(evaluate):
+    evaluate()
+    (trace,) = mlflow.search_traces(return_type="list")
+    mlflow.log_expectation(trace_id=trace.info.trace_id, name="answer", value="c", source=ADA)
+    assert [example.answer for example in mlflow.dspy.examples_from_traces()] == ["c"]
+
+
+# -- values of types ------------------------------------------------------------------------------
+
+
+class Typed(dspy.Signature):
+    """Answer in kind."""
+
+    day: datetime.date = dspy.InputField()
+    home: Address = dspy.InputField()
+    pair: tuple[int, str] = dspy.InputField()
+    history: dspy.History = dspy.InputField()
+    at: datetime.datetime = dspy.OutputField()
+    moods: list[Mood] = dspy.OutputField()
+    places: dict[str, Address] = dspy.OutputField()
+    kind: Literal["a", "b"] = dspy.OutputField()
+
+
+class Around(dspy.Module):
+    """Hands on what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.Predict(Typed)
+
+    def forward(self, **fields):
+        return self.ask(**fields)
+
+
+GIVEN = {
+    "day": datetime.date(2026, 1, 2),
+    "home": Address(street="s"),
+    "pair": (1, "a"),
+    "history": dspy.History(messages=[{"day": "1", "kind": "b"}]),
+}
+FOUND = {
+    "at": datetime.datetime(2026, 1, 2, 3, 4),
+    "moods": [Mood.GOOD, Mood.BAD],
+    "places": {"here": Address(street="x", number=2)},
+    "kind": "a",
+}
+
+
+@pytest.fixture
+def typed():
+    told = {"at": "2026-01-02T03:04", "moods": '["good", "bad"]', "places": '{"here": {"street": "x", "number": 2}}'}
+    dspy.configure(lm=scripted_lm({**told, "kind": "a"}))
+
+
+@pytest.mark.parametrize(
+    ("traced", "arguments"),
+    [
+        (dspy.Predict(Typed), {"predictor": Typed}),
+        (dspy.Predict(Typed), {"program": dspy.Predict(Typed)}),
+        (Around(), {"program": Around()}),
+        (Around(), {"predictor": Around().ask}),
+    ],
+    ids=["signature", "predictor as program", "program", "predictor of a program"],
+)
+def test_values_become_what_their_fields_are_declared_as(typed, call, traced, arguments):
+    call(traced, **GIVEN)
+    assert told(mlflow.dspy.examples_from_traces(unjudged=True, **arguments)) == [({**GIVEN, **FOUND}, set(GIVEN))]
+
+
+def test_values_stay_as_the_trace_shows_them_where_no_types_are_told(typed, call):
+    call(Around(), **GIVEN)
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert (example.day, example.home) == ("2026-01-02", {"street": "s", "number": 1})
+
+
+def test_a_correction_becomes_the_type_of_its_field_or_is_counted(typed, call):
+    trace_id = call(dspy.Predict(Typed), **GIVEN)
+    mlflow.log_expectation(trace_id=trace_id, name="moods", value=["bad"])
+    (example,) = mlflow.dspy.examples_from_traces(predictor=Typed)
+    assert example.moods == [Mood.BAD]
+    mlflow.log_expectation(trace_id=trace_id, name="kind", value="c")
+    assert mlflow.dspy.examples_from_traces(predictor=Typed).skipped == {"other type": 1}
+    assert mlflow.dspy.examples_from_traces()[0].kind == "c"
+
+
+def test_what_a_trace_shows_too_little_of_stays_as_it_is_shown(call):
+    program = dspy.Predict("things: set[int] -> answer")
+    call(program, things={1, 2})
+    (example,) = mlflow.dspy.examples_from_traces(program=program, unjudged=True)
+    assert example.answer == "a" and isinstance(example.things, str)
+
+
+def test_what_is_no_program_is_told():
+    with pytest.raises(DatasetError, match="the dspy.Module that was traced, and not a str"):
+        mlflow.dspy.examples_from_traces(program="question -> answer")
+
+
 # -- traces of every kind -------------------------------------------------------------------------
 
 
@@ -212,6 +339,19 @@ def test_traces_of_others_and_code_around_programs_may_be_mixed_in(call):
     examples = mlflow.dspy.examples_from_traces()
     assert told(examples) == [({"question": "why", "answer": "b", "sure": True}, {"question"})]
     assert examples.skipped == {"no program": 1}
+
+
+def test_what_is_said_of_the_first_span_is_said_of_the_trace(call):
+    @mlflow.trace
+    def around(text):
+        return Draft()(question=text).answer
+
+    around("why")
+    (trace,) = mlflow.search_traces(return_type="list")
+    (first,) = [span for span in trace.data.spans if span.parent_id is None]
+    mlflow.log_expectation(trace_id=trace.info.trace_id, span_id=first.span_id, name="answer", value="b", source=ADA)
+    for predictor in (None, "question, draft -> answer, sure"):
+        assert [each.answer for each in mlflow.dspy.examples_from_traces(predictor=predictor)] == ["b"]
 
 
 def test_what_is_said_of_a_trace_with_two_programs_is_said_of_none(call):
@@ -266,6 +406,14 @@ def test_what_was_not_captured_is_no_example(call):
     mlflow.dspy.autolog(capture_content=False)
     call(question="why")
     assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"not captured": 1}
+
+
+@pytest.mark.parametrize("url", ["/etc/hostname", 3])
+def test_what_a_caller_shows_as_an_image_is_none_unless_it_is_remote(call, url):
+    question = {"type": "image_url", "image_url": {"url": url}}
+    call(dspy.Predict("question: dict -> answer"), question=question)
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert example.question == question
 
 
 def test_long_texts_and_images_come_back_whole(call):
