@@ -14,6 +14,8 @@ from typing import Any
 import anyio
 import dspy
 
+from mlflow_dspy_plugin.serving.places import hold_place
+
 # The loops, by the names of their threads: one that programs run in, one that hosts the threads of streams.
 PROGRAMS, THREADS = "mlflow-dspy-calls", "mlflow-dspy-streams"
 _making = threading.Lock()
@@ -43,8 +45,9 @@ async def acall(program: dspy.Module, args: tuple[Any, ...], kwargs: Mapping[str
     """
     if awaited:
         return await _apart(program.acall(*args, **kwargs))
-    run = functools.partial(contextvars.copy_context().run, Ending.of, lambda: call(program, args, kwargs))
-    return await asyncio.get_running_loop().run_in_executor(None, run)
+    work = Work(lambda: call(program, args, kwargs))
+    asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work.do)
+    return await asyncio.wrap_future(work.ending)
 
 
 async def _apart(call: Awaitable[Any]) -> "Ending":
@@ -115,6 +118,25 @@ class Ending:
         if self.error is not None:
             raise self.error
         return self.outputs
+
+
+class Work:
+    """A call that is made in a thread, and holds the place of the request that it is made for.
+
+    Attributes:
+        ending: How it ended, once it has. To cancel it has an effect until it begins.
+    """
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self._call, self.ending = call, Future()
+        hold_place(self.ending)
+
+    def do(self) -> Ending | None:
+        """Make the call, unless it is cancelled by now."""
+        if self.ending.set_running_or_notify_cancel():
+            self.ending.set_result(Ending.of(self._call))
+            return self.ending.result()
+        return None
 
 
 def begin_in_thread(work: Callable[[], Any]) -> Future:
