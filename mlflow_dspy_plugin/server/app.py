@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
-import anyio.to_thread
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -80,9 +78,8 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
                 yield
             following.stop()
             await under_way.ended(told.drain)
-            # Not in the pool, whose threads programs may hang in.
             if told.tracing:
-                await anyio.to_thread.run_sync(write_last)
+                await asyncio.to_thread(write_last)
         finally:
             if log is not None:
                 log.close()
@@ -110,9 +107,6 @@ async def _begun(told: ServerSettings, metrics: Metrics | None) -> ServerState:
     # A request may ask several language models at once.
     allow_connections(max(_LM_CONNECTIONS, told.concurrency))
     count_answers()
-    # Programs that cannot be awaited wait there for their language models.
-    pool = ThreadPoolExecutor(told.concurrency, thread_name_prefix="mlflow-dspy-requests")
-    asyncio.get_running_loop().set_default_executor(pool)
     served = [await asyncio.to_thread(_loaded, name, uri) for name, uri in told.models.items()]
     return ServerState(told, Models(served), Admission(told.concurrency, told.queue), Traces(told.tracing), metrics)
 

@@ -46,6 +46,7 @@ def _is_named_here(host: str) -> bool:
     return name in ("", "localhost") or _is_loopback_address(name) is True
 
 
+@functools.lru_cache(64)
 def _stands_here(address: str) -> bool:
     # A socket of Unix has no address.
     return _is_loopback_address(address) is not False

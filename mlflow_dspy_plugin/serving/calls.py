@@ -38,16 +38,14 @@ async def acall(program: dspy.Module, args: tuple[Any, ...], kwargs: Mapping[str
         program: The program.
         args: Positional arguments.
         kwargs: Keyword arguments.
-        awaited: Whether it may run in this loop; else it runs in a thread of the loop's default executor.
+        awaited: Whether it may run in this loop; else it runs in a thread.
 
     Raises:
         asyncio.CancelledError: If this is cancelled, once the program has been. A thread cannot be.
     """
     if awaited:
         return await _apart(program.acall(*args, **kwargs))
-    work = Work(lambda: call(program, args, kwargs))
-    asyncio.get_running_loop().run_in_executor(None, contextvars.copy_context().run, work.do)
-    return await asyncio.wrap_future(work.ending)
+    return await in_thread(functools.partial(call, program, args, kwargs))
 
 
 async def _apart(call: Awaitable[Any]) -> "Ending":
@@ -120,23 +118,30 @@ class Ending:
         return self.outputs
 
 
-class Work:
-    """A call that is made in a thread, and holds the place of the request that it is made for.
+async def in_thread(call: Callable[[], Any]) -> Ending:
+    """Make a call in a thread, in a copy of this context; it holds the place of the request that it is made for.
 
-    Attributes:
-        ending: How it ended, once it has. To cancel it has an effect until it begins.
+    In none of the loop's default executor: these are few, and DSPy itself asks for them in between.
+
+    Raises:
+        asyncio.CancelledError: If this is cancelled. The thread goes on, if it has begun.
     """
+    ended: Future[None] = Future()
+    hold_place(ended)
 
-    def __init__(self, call: Callable[[], Any]) -> None:
-        self._call, self.ending = call, Future()
-        hold_place(self.ending)
+    def make() -> Ending | None:
+        if not ended.set_running_or_notify_cancel():
+            return None
+        try:
+            return Ending.of(call)
+        finally:
+            ended.set_result(None)
 
-    def do(self) -> Ending | None:
-        """Make the call, unless it is cancelled by now."""
-        if self.ending.set_running_or_notify_cancel():
-            self.ending.set_result(Ending.of(self._call))
-            return self.ending.result()
-        return None
+    try:
+        return await anyio.to_thread.run_sync(make, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+    finally:
+        # It may not have begun.
+        ended.cancel()
 
 
 def begin_in_thread(work: Callable[[], Any]) -> Future:

@@ -17,7 +17,7 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow_dspy_plugin.errors import CallError
 from mlflow_dspy_plugin.seams.programs import streams_with
 from mlflow_dspy_plugin.seams.streams import Listener, listened
-from mlflow_dspy_plugin.serving.calls import Ending, Work, begin_in_thread
+from mlflow_dspy_plugin.serving.calls import Ending, begin_in_thread, in_thread
 from mlflow_dspy_plugin.serving.failures import failing_clearly
 from mlflow_dspy_plugin.serving.field_texts import FieldTexts
 from mlflow_dspy_plugin.serving.places import hold_place
@@ -144,13 +144,7 @@ class _Streamed:
             await sent.flush()
             return ending
         # `dspy.asyncify` lets eight run, and loses those that wait for their turn in other event loops.
-        call = functools.partial(self._program, *args, **kwargs)
-        work = Work(call)
-        try:
-            return await anyio.to_thread.run_sync(work.do, abandon_on_cancel=True)
-        finally:
-            # It may not have begun.
-            work.ending.cancel()
+        return await in_thread(functools.partial(self._program, *args, **kwargs))
 
 
 class _Sent:

@@ -76,11 +76,6 @@ ROWS = {
 }
 
 
-@pytest.fixture
-def server(shared):
-    return shared[1]
-
-
 def post(server, path: str, body: bytes, content_type: str | None = JSON):
     headers = {} if content_type is None else {"Content-Type": content_type}
     return server.client.post(path, content=body, headers=headers)
