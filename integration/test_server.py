@@ -99,7 +99,7 @@ def test_requests_under_way_are_answered_when_the_server_is_told_to_end(start, m
 
 def test_many_clients_that_send_slowly_hold_up_nobody(start, model):
     port, process = start(MODEL_URI=model, MLFLOW_DSPY_SERVER_TRACING="false", MLFLOW_DSPY_SERVER_TIMEOUT=5)
-    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    head = b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
     with process as process:
         ready(process, port)
         slow = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(200)]

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.cpu import cpu_seconds_of_session, memory_of_session
 from benchmarks.figures import headline, summary, surroundings, table
+from benchmarks.loading import given_by, parser_of
 from benchmarks.server.contenders import CONTENDERS, Server, served, variables_of
 from benchmarks.server.kept import bring, stored
 from benchmarks.server.listening import Heard, listen
@@ -200,25 +201,14 @@ MEASURES: Mapping[str, tuple[float, Callable[..., Any]]] = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print the tables and write the figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.server", description=__doc__)
-    parser.add_argument("what", nargs="*", help=f"any of {', '.join(MEASURES)}; without a name, all of them")
-    parser.add_argument("--clients", type=int, nargs="+", default=[32, 128, 512], help="how many ask at once")
+    parser = parser_of("benchmarks.server", __doc__, MEASURES, CONTENDERS)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 200], help="how many listen at once")
     parser.add_argument(
         "--requests", type=int, default=50_000, help="how many while memory is looked at; with traces a tenth"
     )
-    parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="who is asked")
-    parser.add_argument("--seconds", type=float, default=20, help="how long each is asked")
-    parser.add_argument("--warm-up", type=float, default=4, help="how long before that")
-    parser.add_argument("--repeat", type=int, default=3, help="turns of each contender")
-    parser.add_argument("--quick", action="store_true", help="whether it runs at all; the figures mean nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all figures")
-    given = parser.parse_args(arguments)
-    if unknown := set(given.what) - set(MEASURES):
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
+    given = given_by(parser, arguments, MEASURES)
     if given.quick:
-        given.clients, given.streams, given.requests = [4], [2], 100
-        given.seconds, given.warm_up, given.repeat = 1.0, 1.0, 1
+        given.streams, given.requests = [2], 100
     about = surroundings("fastapi", "uvicorn", latency=LATENCY, seconds=given.seconds, repeat=given.repeat)
     print(headline(about), flush=True)
     figures = {what: measured(what, given) for what in given.what or MEASURES}

@@ -1,4 +1,4 @@
-"""What is served, and how: a process of uvicorn each."""
+"""What is served, and how: a process each."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from benchmarks.serving.program import QUESTION
 from integration.processes import Process, answers, free_port, running
 
 _READY_SECONDS = 180
-_FACTORY = ("--factory", "mlflow_dspy_plugin.server.app:from_environment", "--no-access-log")
+_OWN = ("mlflow_dspy_plugin.server",)
 _RECORDS = {"dataframe_records": [QUESTION]}
 
 
@@ -23,7 +23,7 @@ class Contender:
 
     Attributes:
         what: It, in words.
-        app: How uvicorn is told of it.
+        app: The module that serves it, and its arguments.
         payload: What a client sends.
         stream: The path that streams, and what a client sends there.
         settings: Of the server.
@@ -38,10 +38,13 @@ class Contender:
 
 _STREAMED = ("/invocations", {**_RECORDS, "stream": True})
 CONTENDERS = {
-    "plugin": Contender("this package's server, without traces", _FACTORY, _RECORDS, _STREAMED, {"TRACING": "false"}),
-    "traced": Contender("this package's server, with traces", _FACTORY, _RECORDS, _STREAMED, {"TRACING": "true"}),
+    "plugin": Contender("this package's server, without traces", _OWN, _RECORDS, _STREAMED, {"TRACING": "false"}),
+    "traced": Contender("this package's server, with traces", _OWN, _RECORDS, _STREAMED, {"TRACING": "true"}),
     "bare": Contender(
-        "a FastAPI app that awaits the program", ("benchmarks.server.bare:app",), QUESTION, ("/stream", QUESTION)
+        "a FastAPI app that awaits the program",
+        ("uvicorn", "benchmarks.server.bare:app"),
+        QUESTION,
+        ("/stream", QUESTION),
     ),
 }
 
@@ -73,8 +76,12 @@ def served(name: str, api_base: str, folder: Path) -> Iterator[Server]:
     """Serve a contender."""
     contender, port, own = CONTENDERS[name], str(free_port()), folder / name
     own.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "uvicorn", *contender.app, "--port", port]
-    with running(command, own / "log", environment=variables_of(name, api_base, folder)) as process:
+    command, variables = [sys.executable, "-m", *contender.app], variables_of(name, api_base, folder)
+    if contender.app is _OWN:
+        variables["MLFLOW_DSPY_SERVER_PORT"] = port
+    else:
+        command += ["--port", port]
+    with running(command, own / "log", environment=variables) as process:
         url = f"http://127.0.0.1:{port}"
         process.wait_until(lambda: answers(f"{url}/ping"), "answered /ping", _READY_SECONDS)
         yield Server(contender, url, process, _store(own))
@@ -84,7 +91,7 @@ def variables_of(name: str, api_base: str, folder: Path) -> dict[str, str]:
     """The variables of a contender's process."""
     variables = dict(serving.environment(folder, "plugin", api_base))
     variables |= {f"MLFLOW_DSPY_SERVER_{key}": value for key, value in CONTENDERS[name].settings.items()}
-    if CONTENDERS[name].app is _FACTORY:
+    if CONTENDERS[name].app is _OWN:
         variables["MLFLOW_DSPY_SERVER_MODELS"] = f"qa={serving.model_of('plugin', api_base, folder)}"
     # As many as ever ask: what limits a server for production is not what is measured.
     variables["MLFLOW_DSPY_SERVER_CONCURRENCY"] = "1024"

@@ -19,13 +19,13 @@ from typing import Any
 
 from benchmarks.cpu import cpu_seconds_of_session
 from benchmarks.figures import headline, summary, surroundings, table
+from benchmarks.loading import given_by, parser_of
 from benchmarks.serving.contenders import CONTENDERS, Server, environment, model_of, served
 from benchmarks.serving.lm import language_model
 from benchmarks.serving.load import load
 from benchmarks.serving.rows import THREADS
 
 LATENCY = 0.2
-MEASURES = ("requests", "batch", "stream")
 ROWS = 64
 _GOALS = {
     32: "plugin: at least 4 times mlflow, 95% of bare, p95 under 300 ms",
@@ -157,27 +157,16 @@ def _in_ms(seconds: Sequence[float]) -> str:
     return f"{statistics.median(ms):.1f}, p99 {ms[math.ceil(len(ms) * 0.99) - 1]:.1f}"
 
 
+MEASURES = {"requests": requests, "batch": batch, "stream": stream}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print the tables and write the figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
-    parser.add_argument("what", nargs="*", help=f"any of {', '.join(MEASURES)}; without a name, all of them")
-    parser.add_argument("--clients", type=int, nargs="+", default=[32, 128, 512], help="how many ask at once")
-    parser.add_argument("--contender", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="who is asked")
-    parser.add_argument("--seconds", type=float, default=20, help="how long each is asked")
-    parser.add_argument("--warm-up", type=float, default=4, help="how long before that")
-    parser.add_argument("--repeat", type=int, default=3, help="turns of each contender")
-    parser.add_argument("--quick", action="store_true", help="whether it runs at all; the figures mean nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all figures")
-    given = parser.parse_args(arguments)
-    if unknown := set(given.what) - set(MEASURES):
-        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
-    if given.quick:
-        given.clients, given.seconds, given.warm_up, given.repeat = [4], 1.0, 1.0, 1
+    given = given_by(parser_of("benchmarks.serving", __doc__, MEASURES, CONTENDERS), arguments, MEASURES)
     about = surroundings("fastapi", "uvicorn", latency=LATENCY, seconds=given.seconds, repeat=given.repeat)
     print(headline(about), flush=True)
-    measures = {"requests": requests, "batch": batch, "stream": stream}
     with tempfile.TemporaryDirectory() as folder, language_model(LATENCY) as api_base:
-        figures = {what: measures[what](api_base, Path(folder), given) for what in given.what or MEASURES}
+        figures = {what: MEASURES[what](api_base, Path(folder), given) for what in given.what or MEASURES}
     if given.json:
         given.json.write_text(json.dumps({**about, "figures": figures}, indent=2), encoding="utf-8")
 

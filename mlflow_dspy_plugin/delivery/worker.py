@@ -198,8 +198,9 @@ class Delivery:
         return bool(self._hurried or self._stopping or self._errands or not few)
 
     def _rest(self, spent: float) -> None:
-        """Leave the interpreter to others for a time, after so many seconds of it."""
-        seconds = spent * (1 / self.limits.work_share - 1)
+        """Leave the interpreter to others for a time, after so many seconds of it; the less, the more waits."""
+        share = max(self.limits.work_share, len(self._waiting) / self.limits.waiting_traces)
+        seconds = spent * max(0.0, 1 / share - 1)
         with self._changed:
             self._changed.wait_for(lambda: self._hurried or self._stopping or self._errands, seconds)
 

@@ -9,7 +9,6 @@ import contextlib
 import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
@@ -29,14 +28,13 @@ def loads_for_server() -> bool:
     return module is not None and not hasattr(module, "app")
 
 
-def answer_by(answer: Answer, threads: int) -> None:
+def answer_by(answer: Answer) -> None:
     """Have the scoring server that is loading its model answer `/invocations` by a coroutine, and not in its threads.
 
     A release of FastAPI that cannot be told what to do at its start keeps its way.
 
     Args:
         answer: Answers a request; raises `MlflowException`.
-        threads: How many the default executor of its event loop has.
     """
     import fastapi
 
@@ -45,9 +43,6 @@ def answer_by(answer: Answer, threads: int) -> None:
 
     @contextlib.asynccontextmanager
     async def ahead(app: Any) -> AsyncIterator[None]:
-        # The loop ends it, as it would have ended its own.
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="mlflow-dspy-requests")
-        asyncio.get_running_loop().set_default_executor(pool)
         # What the app is called through, once it has begun.
         app.middleware_stack = _Ahead(app.middleware_stack, answer)
         yield

@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
-import anyio.to_thread
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -32,7 +30,7 @@ from mlflow_dspy_plugin.server.settings import ServerSettings
 from mlflow_dspy_plugin.server.state import ServerState
 from mlflow_dspy_plugin.server.taking_over import following_of
 from mlflow_dspy_plugin.server.trace_headers import TraceHeaders
-from mlflow_dspy_plugin.server.traces import tracing
+from mlflow_dspy_plugin.server.traces import Traces
 from mlflow_dspy_plugin.server.under_way import UnderWay
 from mlflow_dspy_plugin.serving.admission import Admission
 
@@ -72,18 +70,19 @@ def create_app(told: ServerSettings, observers: Sequence[Observer] = ()) -> Fast
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         log = start_access_log() if told.access_log else None
-        app.state.server = await _begun(told, metrics)
-        following = following_of(told, app.state.server.models, asyncio.get_running_loop())
-        following.start()
-        async with tracing() if told.tracing else contextlib.nullcontext():
-            yield
-        following.stop()
-        await under_way.ended(told.drain)
-        # Not in the pool, whose threads programs may hang in.
-        if told.tracing:
-            await anyio.to_thread.run_sync(write_last)
-        if log is not None:
-            log.close()
+        try:
+            app.state.server = await _begun(told, metrics)
+            following = following_of(told, app.state.server, asyncio.get_running_loop())
+            following.start()
+            async with app.state.server.traces.begun():
+                yield
+            following.stop()
+            await under_way.ended(told.drain)
+            if told.tracing:
+                await asyncio.to_thread(write_last)
+        finally:
+            if log is not None:
+                log.close()
 
     app = FastAPI(title=_TITLE, version=version(DISTRIBUTION), lifespan=lifespan, redirect_slashes=False)
     app.router.routes.extend(endpoint.route() for endpoint in ENDPOINTS)
@@ -108,11 +107,8 @@ async def _begun(told: ServerSettings, metrics: Metrics | None) -> ServerState:
     # A request may ask several language models at once.
     allow_connections(max(_LM_CONNECTIONS, told.concurrency))
     count_answers()
-    # Programs that cannot be awaited wait there for their language models.
-    pool = ThreadPoolExecutor(told.concurrency, thread_name_prefix="mlflow-dspy-requests")
-    asyncio.get_running_loop().set_default_executor(pool)
     served = [await asyncio.to_thread(_loaded, name, uri) for name, uri in told.models.items()]
-    return ServerState(told, Models(served), Admission(told.concurrency, told.queue), metrics)
+    return ServerState(told, Models(served), Admission(told.concurrency, told.queue), Traces(told.tracing), metrics)
 
 
 def _loaded(name: str, uri: str) -> ServedModel:

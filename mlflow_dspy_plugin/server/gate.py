@@ -78,7 +78,7 @@ class Gate:
         if scope["path"] in _OPEN_PATHS:
             return None
         if not self._keys.are_asked_for:
-            if not self._settings.open_to_all and comes_from_afar(scope):
+            if not self._settings.open_to_all and comes_from_afar(scope, headers.get(b"host", b"").decode("latin-1")):
                 raise HTTPException(403, _CLOSED)
             return None
         told = headers.get(b"authorization", b"")

@@ -15,6 +15,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import DeploymentError, SettingError
 from mlflow_dspy_plugin.server.app import create_app
 from mlflow_dspy_plugin.server.connections import Connection
+from mlflow_dspy_plugin.server.memory import settle_memory
 from mlflow_dspy_plugin.server.reach import check_reach
 from mlflow_dspy_plugin.server.settings import ServerSettings
 
@@ -62,6 +63,11 @@ class _Server(uvicorn.Server):
         if not self.started:
             os._exit(128 + sig)
         super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin: load the models, and then listen."""
+        await super().startup(sockets)
+        settle_memory()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what waits for requests, and those who are under way; the event loop waits for its threads then."""

@@ -1,7 +1,9 @@
 """From where a server can be reached, and that it is not from other machines unless it asks for keys."""
 
+import functools
 import ipaddress
 import socket
+from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
@@ -25,14 +27,37 @@ def check_reach(settings: ServerSettings) -> None:
     )
 
 
-def comes_from_afar(scope: Scope) -> bool:
-    """Whether a connection has come in at an address that other machines reach, whoever listens there for the app."""
-    address = (scope.get("server") or ("",))[0]
+def comes_from_afar(scope: Scope, host: str) -> bool:
+    """Whether a request is from elsewhere than this machine, whoever listens for the app.
+
+    Args:
+        scope: Of the request; has the address that its connection came in at.
+        host: The header of that name. A page that a browser shows can have its own name stand for this machine.
+    """
+    return not (_stands_here((scope.get("server") or ("",))[0]) and _is_named_here(host))
+
+
+@functools.lru_cache(64)
+def _is_named_here(host: str) -> bool:
     try:
-        return not ipaddress.ip_address(address.partition("%")[0]).is_loopback
+        name = (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
-        # A socket of Unix, or no socket at all.
         return False
+    return name in ("", "localhost") or _is_loopback_address(name) is True
+
+
+@functools.lru_cache(64)
+def _stands_here(address: str) -> bool:
+    # A socket of Unix has no address.
+    return _is_loopback_address(address) is not False
+
+
+def _is_loopback_address(told: str) -> bool | None:
+    """Whether it is one; None where it is no address."""
+    try:
+        return ipaddress.ip_address(told.partition("%")[0]).is_loopback
+    except ValueError:
+        return None
 
 
 def is_loopback(host: str) -> bool:

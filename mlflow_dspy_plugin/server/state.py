@@ -9,8 +9,8 @@ from mlflow_dspy_plugin.server.metrics import Metrics
 from mlflow_dspy_plugin.server.models import Models, ServedModel
 from mlflow_dspy_plugin.server.observing import current_request
 from mlflow_dspy_plugin.server.settings import ServerSettings
+from mlflow_dspy_plugin.server.traces import Traces
 from mlflow_dspy_plugin.serving.admission import Admission
-from mlflow_dspy_plugin.tracing.context import context
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class ServerState:
         settings: What it was told.
         models: The models that it serves.
         admission: Whose turn it is.
+        traces: Of its requests.
         metrics: Keeps figures; None where nothing is installed that does.
     """
 
     settings: ServerSettings
     models: Models
     admission: Admission
+    traces: Traces
     metrics: Metrics | None = None
 
     @contextlib.asynccontextmanager
@@ -40,5 +42,5 @@ class ServerState:
         request.model, request.version = served.name, served.version
         async with self.admission.admitted():
             request.queue_seconds = watch.seconds
-            with contextlib.nullcontext() if self.settings.tracing else context(enabled=False):
+            with self.traces.of_a_request():
                 yield

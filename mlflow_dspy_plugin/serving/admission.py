@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 
 from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from mlflow_dspy_plugin.errors import CallError
+from mlflow_dspy_plugin.serving.places import begin_place
 
 
 class BusyError(CallError):
@@ -36,7 +38,7 @@ class Admission:
 
     @contextlib.asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
-        """A block for as many as may run at a time.
+        """A block for as many as may run at a time; its place is free once the threads that work for it have ended.
 
         Raises:
             BusyError: If too many wait.
@@ -45,10 +47,11 @@ class Admission:
             self.running += 1
         else:
             await self._turn()
+        work = begin_place()
         try:
             yield
         finally:
-            self._leave()
+            self._leave_after(work)
 
     async def _turn(self) -> None:
         if len(self._queue) >= self._waiting:
@@ -68,6 +71,21 @@ class Admission:
             else:
                 self._leave()
             raise
+
+    def _leave_after(self, work: list[Future]) -> None:
+        """Leave once all work has ended, which may begin other work."""
+        under_way = next((each for each in work if not each.done()), None)
+        if under_way is None:
+            self._leave()
+            return
+        loop = asyncio.get_running_loop()
+
+        def look_again(_: Future) -> None:
+            # The loop is closed where the server has ended meanwhile.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._leave_after, work)
+
+        under_way.add_done_callback(look_again)
 
     def _leave(self) -> None:
         """Hand the place on, or give it up."""

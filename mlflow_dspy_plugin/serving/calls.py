@@ -14,6 +14,8 @@ from typing import Any
 import anyio
 import dspy
 
+from mlflow_dspy_plugin.serving.places import hold_place
+
 # The loops, by the names of their threads: one that programs run in, one that hosts the threads of streams.
 PROGRAMS, THREADS = "mlflow-dspy-calls", "mlflow-dspy-streams"
 _making = threading.Lock()
@@ -36,15 +38,14 @@ async def acall(program: dspy.Module, args: tuple[Any, ...], kwargs: Mapping[str
         program: The program.
         args: Positional arguments.
         kwargs: Keyword arguments.
-        awaited: Whether it may run in this loop; else it runs in a thread of the loop's default executor.
+        awaited: Whether it may run in this loop; else it runs in a thread.
 
     Raises:
         asyncio.CancelledError: If this is cancelled, once the program has been. A thread cannot be.
     """
     if awaited:
         return await _apart(program.acall(*args, **kwargs))
-    run = functools.partial(contextvars.copy_context().run, Ending.of, lambda: call(program, args, kwargs))
-    return await asyncio.get_running_loop().run_in_executor(None, run)
+    return await in_thread(functools.partial(call, program, args, kwargs))
 
 
 async def _apart(call: Awaitable[Any]) -> "Ending":
@@ -115,6 +116,32 @@ class Ending:
         if self.error is not None:
             raise self.error
         return self.outputs
+
+
+async def in_thread(call: Callable[[], Any]) -> Ending:
+    """Make a call in a thread, in a copy of this context; it holds the place of the request that it is made for.
+
+    In none of the loop's default executor: these are few, and DSPy itself asks for them in between.
+
+    Raises:
+        asyncio.CancelledError: If this is cancelled. The thread goes on, if it has begun.
+    """
+    ended: Future[None] = Future()
+    hold_place(ended)
+
+    def make() -> Ending | None:
+        if not ended.set_running_or_notify_cancel():
+            return None
+        try:
+            return Ending.of(call)
+        finally:
+            ended.set_result(None)
+
+    try:
+        return await anyio.to_thread.run_sync(make, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+    finally:
+        # It may not have begun.
+        ended.cancel()
 
 
 def begin_in_thread(work: Callable[[], Any]) -> Future:

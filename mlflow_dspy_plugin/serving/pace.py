@@ -42,7 +42,7 @@ def pace_server(model: Any, folder: Path) -> None:
         number_of_server(names.ENV_SERVING_QUEUE, _WAITING),
     )
     if requests:
-        answer_by(Answering(model, Model.load(folder), requests, waiting).text, requests)
+        answer_by(Answering(model, Model.load(folder), requests, waiting).text)
 
 
 def number_of_server(variable: str, otherwise: int) -> int:

@@ -1,5 +1,6 @@
 """A loaded program as an MLflow `ResponsesAgent`: OpenAI's Responses in and out."""
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -66,13 +67,35 @@ class Agent(ResponsesAgent):
         _tell_trace(request)
         return response_of(await self._chat.aanswer(self._chat.read(body_of(request))), request)
 
-    @mlflow.trace(
-        name="predict_stream",
-        span_type=SpanType.AGENT,
-        output_reducer=ResponsesAgent.responses_agent_output_reducer,
-    )
     async def apredict_stream(self, request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgentStreamEvent]:
         """As `predict_stream`, without holding up the event loop that runs."""
+        left = asyncio.Event()
+
+        @mlflow.trace(
+            name="predict_stream",
+            span_type=SpanType.AGENT,
+            output_reducer=ResponsesAgent.responses_agent_output_reducer,
+        )
+        async def predict_stream(request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgentStreamEvent]:
+            with _ending_traces():
+                async for event in self._events(request):
+                    yield event
+                    if left.is_set():
+                        raise asyncio.CancelledError
+
+        told = predict_stream(request)
+        try:
+            async for event in told:
+                yield event
+        except GeneratorExit:
+            left.set()
+            with contextlib.suppress(_CutError):
+                await told.__anext__()
+            raise
+        except _CutError as error:
+            raise error.__cause__ from None
+
+    async def _events(self, request: ResponsesAgentRequest) -> AsyncIterator[ResponsesAgentStreamEvent]:
         _tell_trace(request)
         _, told = self._chat.astream(self._chat.read(body_of(request)))
         events = _Events(request)
@@ -80,6 +103,19 @@ class Agent(ResponsesAgent):
             async for each in told:
                 for event in events.of(each):
                     yield event
+
+
+class _CutError(Exception):
+    """Nobody waits for the answer anymore."""
+
+
+@contextlib.contextmanager
+def _ending_traces() -> Iterator[None]:
+    """A block that ends by an `Exception` where it is cancelled: MLflow ends a stream's span by no other."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        raise _CutError("The answer was cut: nobody waited for it anymore.") from error
 
 
 def body_of(request: ResponsesAgentRequest) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from mlflow_dspy_plugin.errors import CallError
 from mlflow_dspy_plugin.seams.programs import streams_with
 from mlflow_dspy_plugin.seams.streams import Listener, listened
-from mlflow_dspy_plugin.serving.calls import Ending, begin_in_thread
+from mlflow_dspy_plugin.serving.calls import Ending, begin_in_thread, in_thread
 from mlflow_dspy_plugin.serving.failures import failing_clearly
 from mlflow_dspy_plugin.serving.field_texts import FieldTexts
+from mlflow_dspy_plugin.serving.places import hold_place
 
 
 def stream_of(
@@ -41,8 +42,7 @@ def stream_of(
         MlflowException: What is made of what the program raised, once somebody iterates.
     """
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with failing_clearly():
-        return _received(received, _begin_in_thread(_stream(program, settings, args, kwargs), received.put))
+    return _received(received, _begin_in_thread(_stream(program, settings, args, kwargs), received.put))
 
 
 def astream_of(
@@ -63,8 +63,7 @@ def astream_of(
         # A task of its own: what is set for the program is not set for whoever iterates.
         cancel = loop.create_task(_put(told, received)).cancel
     else:
-        with failing_clearly():
-            cancel = _begin_in_thread(told, functools.partial(_put_from_thread, loop, received))
+        cancel = _begin_in_thread(told, functools.partial(_put_from_thread, loop, received))
     return _areceived(received, cancel)
 
 
@@ -145,8 +144,7 @@ class _Streamed:
             await sent.flush()
             return ending
         # `dspy.asyncify` lets eight run, and loses those that wait for their turn in other event loops.
-        call = functools.partial(self._program, *args, **kwargs)
-        return await anyio.to_thread.run_sync(Ending.of, call, abandon_on_cancel=True)
+        return await in_thread(functools.partial(self._program, *args, **kwargs))
 
 
 class _Sent:
@@ -189,10 +187,10 @@ def _begin_in_thread(told: AsyncIterator[Any], receive: Callable[[Any], None]) -
     Returns:
         Ends it before its end.
     """
-    begun: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task]] = Future()
 
     async def forward() -> None:
-        begun.put((asyncio.get_running_loop(), asyncio.current_task()))
+        begun.set_result((asyncio.get_running_loop(), asyncio.current_task()))
         async for each in told:
             receive(each)
 
@@ -200,19 +198,23 @@ def _begin_in_thread(told: AsyncIterator[Any], receive: Callable[[Any], None]) -
         # Told once the event loop is closed: the process may end then.
         receive(_End(Ending.of(lambda: asyncio.run(forward())).error))
 
-    begin_in_thread(run).add_done_callback(begun.put)
-    first = begun.get()
-    if isinstance(first, Future):
-        # There is no thread to be had.
-        first.result()
-    loop, task = first
+    thread = begin_in_thread(run)
+    hold_place(thread)
+    thread.add_done_callback(functools.partial(_tell_failure, receive))
+    return lambda: begun.add_done_callback(_cancel)
 
-    def cancel() -> None:
-        # The loop may be closed by now.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(task.cancel)
 
-    return cancel
+def _tell_failure(receive: Callable[[Any], None], thread: Future) -> None:
+    # There was no thread to be had.
+    if (error := thread.exception()) is not None:
+        receive(_End(error))
+
+
+def _cancel(begun: Future) -> None:
+    loop, task = begun.result()
+    # The loop may be closed by now.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(task.cancel)
 
 
 def _received(received: queue.SimpleQueue, cancel: Callable[[], None]) -> Iterator[Any]:

@@ -62,7 +62,7 @@ INVOCATION = ("POST", "/invocations", b"why?")
 
 
 def test_only_the_requests_to_the_model_of_the_next_app_are_answered():
-    answer_by(answer, 3)
+    answer_by(answer)
     first, second = made(), made()
     answers = asyncio.run(asked(first, INVOCATION, ("GET", "/ping", b""), ("GET", "/invocations", b"")))
     assert answers[:2] == [(200, "why? as text/x"), (200, '"pong"')]
@@ -72,25 +72,14 @@ def test_only_the_requests_to_the_model_of_the_next_app_are_answered():
 
 def test_an_error_and_what_takes_too_long_have_the_status_and_the_form_that_mlflow_gives_them(monkeypatch):
     monkeypatch.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "1")
-    answer_by(answer, 3)
+    answer_by(answer)
     wrong, slow = asyncio.run(asked(made(), ("POST", "/invocations", b"wrong"), ("POST", "/invocations", b"slow")))
     assert wrong == (400, InputError("it does not fit").serialize_as_json())
     assert slow == (504, "Request processing time exceeded limit")
 
 
-def test_programs_that_cannot_be_awaited_have_so_many_threads():
-    answer_by(answer, 3)
-    app = made()
-
-    async def threads():
-        async with app.router.lifespan_context(app):
-            return asyncio.get_running_loop()._default_executor._max_workers
-
-    assert asyncio.run(threads()) == 3
-
-
 def test_an_app_with_a_lifespan_of_its_own_keeps_it():
-    answer_by(answer, 3)
+    answer_by(answer)
     begun = []
 
     @contextlib.asynccontextmanager
@@ -108,7 +97,7 @@ def test_a_fastapi_without_lifespans_is_left_as_it_is(monkeypatch):
         self.title = title
 
     monkeypatch.setattr(fastapi.FastAPI, "__init__", __init__)
-    answer_by(answer, 3)
+    answer_by(answer)
     assert fastapi.FastAPI.__init__ is __init__
     assert fastapi.FastAPI().title == "app"
 

@@ -30,6 +30,12 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture
+def server(shared):
+    """That server."""
+    return shared[1]
+
+
+@pytest.fixture
 def lm():
     """The language model that the models of a test ask; what it is called is what it answers by."""
     with OpenAIServer({"bears": bears}) as server:

@@ -1,6 +1,7 @@
 """A server on loopback, in a thread of the test: real sockets, real streams, clients that really leave."""
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -88,3 +89,10 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 def events(response: httpx.Response) -> list[str]:
     """The data of the events of a stream."""
     return [line.removeprefix("data: ") for line in response.read().decode().split("\n\n") if line]
+
+
+def objects(response: httpx.Response) -> list[dict]:
+    """What the events of one of OpenAI's streams are."""
+    *told, last = events(response)
+    assert last == "[DONE]"
+    return [json.loads(each) for each in told]

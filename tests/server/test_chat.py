@@ -8,7 +8,7 @@ import pytest
 from tests.fakes.openai_server import Reply, Usage
 from tests.fakes.script import chat_text
 from tests.server.conftest import ANSWER
-from tests.server.running import events, running
+from tests.server.running import objects, running
 from tests.serving import chatty
 
 PATH = "/v1/chat/completions"
@@ -16,15 +16,8 @@ ASK = {"messages": [{"role": "user", "content": "What bear?"}]}
 LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}}  # fmt: skip
 
 
-@pytest.fixture
-def server(shared):
-    return shared[1]
-
-
 def streamed(server, **body) -> list[dict]:
-    *told, last = events(server.ask({**ASK, "stream": True, **body}, PATH))
-    assert last == "[DONE]"
-    return [json.loads(each) for each in told]
+    return objects(server.ask({**ASK, "stream": True, **body}, PATH))
 
 
 def test_a_completion_is_whole(server):

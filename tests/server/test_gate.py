@@ -4,16 +4,19 @@ import asyncio
 import json
 import re
 import socket
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from mlflow_dspy_plugin.server import bodies
 from mlflow_dspy_plugin.server.app import create_app
 from mlflow_dspy_plugin.server.settings import ServerSettings
 from tests.server import programs
 from tests.server.conftest import ANSWER
-from tests.server.running import events, running, wait_until
+from tests.server.running import HOST, events, running, wait_until
 
 ASK = {"inputs": {"question": "What bear?"}}
 CHAT = {"messages": [{"role": "user", "content": "What bear?"}], "stream": True}
@@ -21,7 +24,7 @@ PATHS = {"/invocations": {**ASK, "stream": True}, "/v1/chat/completions": CHAT, 
 
 
 def head(path: str = "/invocations", **headers: object) -> bytes:
-    told = {"Host": "x", "Content-Type": "application/json", **{name.replace("_", "-"): str(value) for name, value in headers.items()}}  # fmt: skip
+    told = {"Host": HOST, "Content-Type": "application/json", **{name.replace("_", "-"): str(value) for name, value in headers.items()}}  # fmt: skip
     lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
     return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode()
 
@@ -94,9 +97,23 @@ def test_a_body_may_be_as_long_as_is_said(qa):
     assert statuses == [200, 413]
 
 
-def test_a_long_body_is_read_while_others_are_answered(shared):
-    long = {"inputs": {"question": "x" * 1_000_000}}
-    assert shared[1].ask(long).json() == {"predictions": {"answer": ANSWER}}
+@pytest.mark.parametrize("path", PATHS)
+def test_a_long_body_is_read_while_others_are_answered(path, qa, monkeypatch):
+    """Its reader waits until another one has been answered."""
+    others, read = threading.Event(), bodies.json.JSONDecoder.decode
+
+    def slow(decoder, text):
+        if "x" * 1_000_000 in text:
+            assert others.wait(20)
+        return read(decoder, text)
+
+    long = json.loads(json.dumps({**PATHS[path], "stream": False}).replace("What bear?", "x" * 1_000_000))
+    monkeypatch.setattr(bodies.json.JSONDecoder, "decode", slow)
+    with running(qa) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(server.ask, long, path)
+        assert server.ask(ASK).json() == {"predictions": {"answer": ANSWER}}
+        others.set()
+        assert asked.result().status_code == 200
 
 
 def test_without_keys_only_its_own_machine_is_answered_whoever_listens(qa):
@@ -112,6 +129,18 @@ def test_without_keys_only_its_own_machine_is_answered_whoever_listens(qa):
     asked = [("10.0.0.7", {}), ("127.0.0.1", {}), ("[::1]", {}), ("10.0.0.7", {"open_to_all": True})]
     statuses = [asyncio.run(status(address, **options)) for address, options in asked]
     assert statuses == [403, 200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1:5001", 200), ("localhost", 200), ("LOCALHOST:5001", 200), ("[::1]:5001", 200), ("", 200), ("bears.example", 403), ("localhost.bears.example:5001", 403), ("10.0.0.7", 403), ("[", 403)],
+)  # fmt: skip
+def test_without_keys_a_page_in_a_browser_is_not_answered_by_a_name_of_its_own_for_this_machine(host, status, qa):
+    with running(qa) as server:
+        with server.connect() as connection:
+            connection.sendall(f"GET /version HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert status_of(connection) == status
+        assert server.client.get("/health", headers={"Host": host or HOST}).status_code == 200
 
 
 # -- its time ---------------------------------------------------------------------------------
@@ -181,6 +210,36 @@ def test_a_client_that_leaves_frees_its_place_and_ends_the_call_of_the_language_
                 wait_until(lambda: lm.at_once == 1)
             wait_until(lambda: server.running == 0)
         lm.latency = 0.0
+        assert server.ask(ASK).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_thread_that_nobody_waits_for_keeps_its_place_until_it_ends(stream, save):
+    """A thread cannot be ended; so many that nobody counts would be held up, and language models paid for them."""
+    programs.gate.clear()
+    program = programs.Waiting()
+    while programs.held.acquire(blocking=False):
+        pass
+    with running(save(program), concurrency=1, queue=0) as server:
+        body = json.dumps({**ASK, "stream": stream}).encode()
+        with server.connect() as connection:
+            connection.sendall(head(Content_Length=len(body)) + body)
+            wait_until(lambda: programs.held.acquire(blocking=False))
+        statuses = [server.ask(ASK).status_code for _ in range(3)]
+        programs.gate.set()
+        wait_until(lambda: server.running == 0)
+        assert (statuses, server.ask(ASK).status_code) == ([503] * 3, 200)
+
+
+def test_a_client_that_leaves_while_a_thread_begins_frees_its_place(save):
+    programs.gate.set()
+    with running(save(programs.Waiting()), concurrency=50) as server:
+        body = json.dumps({**ASK, "stream": True}).encode()
+        for each in range(200):
+            with server.connect() as connection:
+                connection.sendall(head(Content_Length=len(body)) + body)
+                time.sleep(each % 40 / 2000)
+        wait_until(lambda: server.running == 0)
         assert server.ask(ASK).status_code == 200
 
 

@@ -29,11 +29,6 @@ FORMS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def server(shared):
-    return shared[1]
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_each_form_of_an_input_is_answered(form, server):
     body, expected = FORMS[form]

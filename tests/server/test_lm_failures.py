@@ -1,6 +1,7 @@
 """What goes wrong behind a model: a status that fits, a form that clients know, and nothing that they may not know."""
 
 import json
+from pathlib import Path
 
 import dspy
 import pytest
@@ -37,8 +38,11 @@ def check(response, status: int, kind: str, code: str) -> None:
         assert told["error"]["type"] == kind
     else:
         assert told["error_code"] == code
-    assert ("retry-after" in response.headers) == (status in (429, 503))
-    assert not any(word in response.text for word in (KEY, "Traceback", "/work/", "site-packages"))
+    # The program has run, and may have done what is not to be done twice.
+    assert "retry-after" not in response.headers
+    assert not any(
+        word in response.text for word in (KEY, "Traceback", str(Path(__file__).parents[2]), "site-packages")
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

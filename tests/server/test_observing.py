@@ -59,7 +59,7 @@ def test_a_client_that_has_left_has_no_status(qa, lm):
     with running(qa, [watching]) as server:
         with server.connect() as connection:
             body = b'{"inputs": {"question": "x"}}'
-            connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))  # fmt: skip
+            connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))  # fmt: skip
             wait_until(lambda: server.running == 1)
         wait_until(lambda: len(watching.ended) == 2)
     assert watching.ended[-1].status is None

@@ -3,15 +3,8 @@
 import json
 import re
 
-import pytest
-
 from mlflow_dspy_plugin.seams.invocations import FORMATS
 from mlflow_dspy_plugin.server.app import ENDPOINTS
-
-
-@pytest.fixture
-def server(shared):
-    return shared[1]
 
 
 def test_the_page_has_each_endpoint(server):

@@ -12,7 +12,7 @@ from tests.conftest import store  # noqa: F401
 from tests.fakes.openai_server import Reply, Usage
 from tests.fakes.script import chat_text
 from tests.server.conftest import ANSWER
-from tests.server.running import events, running
+from tests.server.running import objects, running
 from tests.serving import chatty
 
 PATH = "/v1/responses"
@@ -20,15 +20,8 @@ ASK = {"input": "What bear?"}
 LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}
 
 
-@pytest.fixture
-def server(shared):
-    return shared[1]
-
-
 def streamed(server, **body) -> list[dict]:
-    *told, last = events(server.ask({**ASK, "stream": True, **body}, PATH))
-    assert last == "[DONE]"
-    return [json.loads(each) for each in told]
+    return objects(server.ask({**ASK, "stream": True, **body}, PATH))
 
 
 def read_whole(response: dict) -> dict:

@@ -1,5 +1,7 @@
 """Requests are traced from the moment at which MLflow knows where traces belong, and answered before that too."""
 
+import socket
+
 import dspy
 import mlflow
 import pytest
@@ -8,6 +10,11 @@ from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from tests.server.running import running
 
 QUESTION = {"dataframe_records": [{"question": "q"}]}
+BODIES = {
+    "/invocations": QUESTION,
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "q"}]},
+    "/v1/responses": {"input": "q"},
+}
 
 
 @pytest.fixture
@@ -44,12 +51,16 @@ def test_a_request_leaves_a_trace_in_the_experiment_of_the_environment(saved, un
     assert mlflow.tracking.fluent._active_experiment_id == "1"
 
 
-def test_a_tracking_server_that_is_down_keeps_no_request_waiting(saved, unsettled, monkeypatch):
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tracking_server_that_does_not_answer_keeps_no_request_waiting(path, stream, saved, unsettled, monkeypatch):
     monkeypatch.setattr("mlflow_dspy_plugin.server.traces._PATIENCE", 0.1)
+    # It ends with its socket.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    mlflow.set_tracking_uri("http://127.0.0.1:9")
-    with running(saved, tracing=True) as server:
-        assert server.ask(QUESTION).status_code == 200
+    with socket.create_server(("127.0.0.1", 0)) as silent, running(saved, tracing=True) as server:
+        mlflow.set_tracking_uri(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert server.ask({**BODIES[path], "stream": stream}, path).status_code == 200
+        silent.close()
 
 
 def _in(experiment: str) -> dict:

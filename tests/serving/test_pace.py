@@ -14,13 +14,12 @@ from tests.packaging.no_store import store  # noqa: F401
 
 
 async def pace_of(app: fastapi.FastAPI):
-    """The threads, and how many requests are answered at a time and may wait; or None."""
+    """How many requests are answered at a time and may wait; or None."""
     async with app.router.lifespan_context(app):
         if app.middleware_stack is None:
             return None
         admission = app.middleware_stack._answer.__self__._admission
-        threads = asyncio.get_running_loop()._default_executor._max_workers
-        return threads, admission._at_a_time, admission._waiting
+        return admission._at_a_time, admission._waiting
 
 
 @pytest.fixture
@@ -39,12 +38,12 @@ def pace(monkeypatch):
 
 
 def test_the_environment_says_how_many_requests_are_answered_at_a_time(pace):
-    assert pace(CONCURRENCY="7", QUEUE="3") == (7, 7, 3)
+    assert pace(CONCURRENCY="7", QUEUE="3") == (7, 3)
 
 
 @pytest.mark.parametrize(
     ("variables", "told"),
-    [({"CONCURRENCY": "7", "QUEUE": "many"}, (7, 7, 1024)), ({"CONCURRENCY": "-1", "QUEUE": "3"}, (64, 64, 3))],
+    [({"CONCURRENCY": "7", "QUEUE": "many"}, (7, 1024)), ({"CONCURRENCY": "-1", "QUEUE": "3"}, (64, 3))],
 )
 def test_a_variable_that_is_ill_set_leaves_its_own_default_and_one_line(variables, told, pace, caplog):
     assert pace(**variables) == told

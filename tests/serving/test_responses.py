@@ -1,5 +1,6 @@
 """The task agent/v1/responses: a logged program is an MLflow `ResponsesAgent`."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from mlflow.pyfunc.scoring_server import CONTENT_TYPE_JSON, invocations
 from mlflow.types.responses import (
     RESPONSES_AGENT_INPUT_SCHEMA,
     RESPONSES_AGENT_OUTPUT_SCHEMA,
+    ResponsesAgentRequest,
     ResponsesAgentResponse,
     ResponsesAgentStreamEvent,
 )
@@ -333,6 +335,36 @@ def test_a_call_is_one_trace_of_the_agent_with_the_program_below(server, traces)
     assert "Predict.forward" in {span.name for span in below}
     assert trace.info.trace_metadata["mlflow.trace.session"] == "talk-1"
     assert trace.info.trace_metadata["mlflow.trace.user"] == "ada"
+
+
+@pytest.mark.parametrize("way", ["left", "cancelled"])
+def test_a_stream_that_is_cut_is_a_trace_that_says_so(way, server, traces):
+    agent = served(dspy.Predict("question -> answer")).get_raw_model()
+    mlflow.dspy.autolog()
+
+    async def take_one() -> None:
+        events = agent.apredict_stream(ResponsesAgentRequest(input=[ASK]))
+        await events.__anext__()
+        server.chunk_latency = 30.0
+        if way == "left":
+            await events.aclose()
+        else:
+            waiting = asyncio.ensure_future(collected(events))
+            await asyncio.sleep(0.2)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    async def collected(events) -> list:
+        return [event async for event in events]
+
+    server.chunk_latency = 0.05
+    asyncio.run(take_one())
+    found = [trace for trace in traces() if trace.data.spans[0].name == "predict_stream"]
+    assert len(found) == 1, [(trace.info, [(span.name, span.start_time_ns, span.end_time_ns, span.status, span.events) for span in trace.data.spans]) for trace in traces()]
+    [trace] = found
+    assert trace.info.state == "ERROR"
+    assert "nobody waited for it" in str(trace.data.spans[0].events[-1].attributes)
 
 
 def test_it_loads_in_a_fresh_process():

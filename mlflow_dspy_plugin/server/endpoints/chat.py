@@ -25,6 +25,7 @@ async def answer(asked: Asked) -> ASGIApp:
     name = taken(body, "model", str, "the name of a model") or None
     served = asked.server.models.answering(name)
     streams = taken(body, "stream", bool, "true or false")
+    _check_form(taken(body, "response_format", dict, "an object"))
     with_usage = _with_usage(taken(body, "stream_options", dict, "an object"))
     # Of a language model, if it is none of a served model.
     request = served.chat.read(body if name in (None, served.name) else {**body, "model": name})
@@ -36,6 +37,12 @@ async def answer(asked: Asked) -> ASGIApp:
         await held.enter_async_context(contextlib.aclosing(told))
         chunks = Chunks(model, request.asked.return_trace_id)
         return sse.EventStream(_sent(chunks, await sse.begun(told), with_usage), held.pop_all())
+
+
+def _check_form(told: Mapping[str, Any] | None) -> None:
+    """Refuse what would be ignored: the fields of its answer are the program's to say."""
+    if told is not None and told.get("type") != "text":
+        raise InputError(f"'response_format' is {told!r:.100}. This model answers in text alone; leave it out.")
 
 
 def _with_usage(options: Mapping[str, Any] | None) -> bool:

@@ -13,13 +13,14 @@ from mlflow_dspy_plugin.server import openapi, sse
 from mlflow_dspy_plugin.server.bodies import JSON, json_response, object_of, read_by, taken
 from mlflow_dspy_plugin.server.endpoint import Asked, Endpoint
 from mlflow_dspy_plugin.server.models import ServedModel
+from mlflow_dspy_plugin.server.tables import check_unpacked
 from mlflow_dspy_plugin.serving.calls import Ending
 
 
 async def answer(asked: Asked) -> ASGIApp:
     """Answer a request to the model that the path names, or to the first."""
     served = asked.server.models.current(asked.named.get("name"))
-    streams, read = await read_by(_read, asked.body, asked.content_type, served)
+    streams, read = await read_by(_read, asked.body, asked.content_type, served, asked.server.settings.body_bytes)
     async with contextlib.AsyncExitStack() as held:
         await held.enter_async_context(asked.server.turn(served))
         held.enter_context(served.invocations.answering())
@@ -31,12 +32,13 @@ async def answer(asked: Asked) -> ASGIApp:
         return sse.EventStream(await sse.begun(told), held.pop_all())
 
 
-def _read(body: bytes, content_type: str, served: ServedModel) -> tuple[bool, Read]:
+def _read(body: bytes, content_type: str, served: ServedModel, most: int) -> tuple[bool, Read]:
     """Whether the answer is to be a stream, and the input."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type not in FORMATS:
         raise HTTPException(415, f"The body is of the type {content_type!r:.100}. Send one of {', '.join(FORMATS)}.")
     if media_type != JSON:
+        check_unpacked(body, media_type, most)
         return False, _checked(served, body, content_type)
     # MLflow takes NaN for a missing number.
     told = object_of(body, content_type, is_strict=False)
