@@ -55,4 +55,5 @@ def test_its_python_blocks_run_in_order(gpt, capsys, traces):
     assert re.search(r"7 +There is a show. +Black bear. +None\n8 +There is a show. +Black bear. +None", printed)
     assert "data json" in printed and "openai/gpt-4o-mini" in printed
     assert re.search(r"^Black bear\. [1-9]\d*$", printed, re.MULTILINE)
-    assert len(traces()) == 10
+    assert re.search(r"'concise/mean': (np.float64\()?1.0", printed) and "'exact': 100.0" in printed
+    assert len(traces()) == 12
