@@ -139,7 +139,7 @@ def test_rows_that_a_scorer_cannot_score_are_counted_and_named(uri):
     assert "scorer choosy gave no score for the item with the inputs {'question': '1'}. ValueError" in error
 
 
-def test_a_program_that_fails_too_often_ends_the_evaluation_and_leaves_the_run_failed(uri):
+def test_an_evaluation_with_too_many_failures_ends_and_its_run_has_failed(uri):
     def never(example, prediction):
         raise ValueError("not this one")
 
