@@ -104,6 +104,11 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self._ask("Input.dispatchMouseEvent", type=kind, **mouse)
 
+    def close_assistant(self) -> None:
+        """Close MLflow's assistant, which is beside the first page of a server that is shown, and hides half of it."""
+        if self.places("Close"):
+            self.click("Close")
+
     def screenshot(self, path: Path) -> None:
         """Save what the window shows, once it stands still."""
         shown: list[str] = []

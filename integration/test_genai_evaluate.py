@@ -61,11 +61,21 @@ def test_each_evaluation_is_one_run(evaluated, tracking_server):
 
 
 @pytest.mark.skipif(not hasattr(mlflow.tracing, "context"), reason="the page of this release of MLflow is another one")
-def test_the_evaluation_page_shows_scores_and_rationales(evaluated, tracking_server, browser, screenshots):
-    experiment = tracking_server.client.get_experiment_by_name("Evaluated")
-    run_id = evaluated["program"]["run_id"]
-    browser.open(
-        f"{tracking_server.uri}/#/experiments/{experiment.experiment_id}/evaluation-runs?selectedRunUuid={run_id}"
+def test_the_evaluation_page_shows_each_item_with_what_was_expected_and_scored(
+    evaluated, tracking_server, browser, screenshots
+):
+    wrong = next(
+        trace
+        for trace in traces_of(evaluated, tracking_server, "program")
+        if any(each.name == "close" and not each.value for each in trace.info.assessments)
     )
-    browser.wait_for("right_label", "close")
+    run = f"experiments/{wrong.info.experiment_id}/runs/{evaluated['program']['run_id']}"
+    page = f"{tracking_server.uri}/#/{run}/evaluations"
+    rows = evaluated["rows"]
+    browser.open(page)
+    browser.wait_for("right_label", "close", f"{rows} of {rows}", wrong.info.trace_id)
+    browser.close_assistant()
     browser.screenshot(screenshots / "evaluation.png")
+    browser.open(f"{page}?selectedEvaluationId={wrong.info.trace_id}")
+    browser.click("Assess trace (3 assessments)")
+    browser.wait_for("Feedback (2)", "Expectations (1)", "close\nFalse")

@@ -1,6 +1,7 @@
 """MLflow's judges, which run DSPy's optimizers inside, are aligned to the same with autologging as without."""
 
 import json
+import re
 
 import mlflow
 import pytest
@@ -20,16 +21,20 @@ if NEWER:
 
 
 def judging(messages, body):
-    """Says yes to what is polite, and is right of everything once it has been told to be strict."""
+    """Says yes to what is polite, and what people say once it has been told to be strict."""
     asked = str(messages)
-    polite = "Please." in asked.rpartition("outputs")[2] or "strictly" in asked
-    return json.dumps({"result": "yes" if polite else "no", "rationale": "It says please."})
+    numbers = re.findall(r"Question (\d+)\?", asked)
+    polite = "Please." in asked.rpartition("outputs")[2]
+    said = polite if "strictly" not in asked or not numbers else int(numbers[-1]) % 4 > 0
+    return json.dumps({"result": "yes" if said else "no", "rationale": "It says please."})
 
 
 def reflecting(messages, body):
-    if "module_advice" in str(messages):
+    asked = str(messages)
+    if "module_advice" in asked:
         return chat_text({"discussion": "Hm.", "module_advice": {"self": "Judge strictly."}})
-    return "```\nJudge strictly whether {{ outputs }} is a polite answer to {{ inputs }}.\n```"
+    instructions = "Judge strictly whether {{ outputs }} is a polite answer to {{ inputs }}."
+    return json.dumps({"new_instruction": instructions}) if "new_instruction" in asked else f"```\n{instructions}\n```"
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,8 @@ def test_autologging_changes_nothing_of_what_a_judge_learns(optimizer, aligned, 
     plain, logged = aligned(optimizer, "off"), aligned(optimizer, "on")
     assert logged == plain
     assert plain[0]["value"] == "yes"
+    # Newer SIMBA makes no rule where a judge says the same each time.
+    assert ("strictly" in plain[0]["instructions"]) == (optimizer.startswith("GEPA") or not NEWER)
     runs = tracking_server.runs(f"{optimizer} on")
     [compiled] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert compiled.data.tags["dspy.optimizer"] == optimizer.removesuffix("AlignmentOptimizer")

@@ -58,4 +58,5 @@ def test_its_python_blocks_run_in_order(gpt, capsys, traces):
     assert "- question: {{question}}" in printed
     assert printed.count("the same: True") == 2
     assert re.search(r"^corrected: .*'answer': 'black bear'.* \{.*'unjudged': \d", printed, re.MULTILINE)
-    assert len(traces()) == 11
+    assert re.search(r"'concise/mean': (np.float64\()?1.0", printed) and "'exact': 100.0" in printed
+    assert len(traces()) == 13

@@ -17,14 +17,19 @@ mlflow.set_experiment(os.environ["EXPERIMENT"])
 judge = make_judge(
     name="polite", instructions="Is {{ outputs }} a polite answer to {{ inputs }}?", model="openai:/judge"
 )
+trace_ids = []
 for number in range(12):
     with mlflow.start_span("answer") as span:
         span.set_inputs({"question": f"Question {number}?"})
         span.set_outputs({"answer": "Please." if number % 3 else "No."})
-    person = mlflow.entities.AssessmentSource(source_type="HUMAN", source_id="ada")
-    said = "yes" if number % 4 else "no"
-    mlflow.log_feedback(trace_id=span.trace_id, name="polite", value=said, source=person)
-traces = mlflow.search_traces(return_type="list")
+    trace_ids.append(span.trace_id)
+# MLflow's own exporter writes them later.
+mlflow.flush_trace_async_logging()
+person = mlflow.entities.AssessmentSource(source_type="HUMAN", source_id="ada")
+for number, trace_id in enumerate(trace_ids):
+    mlflow.log_feedback(trace_id=trace_id, name="polite", value="yes" if number % 4 else "no", source=person)
+# In the order of the questions, which a search does not keep: the optimizers draw from the list.
+traces = [mlflow.get_trace(trace_id) for trace_id in trace_ids]
 options = json.loads(os.environ["OPTIONS"])
 aligned = judge.align(traces, getattr(optimizers, os.environ["OPTIMIZER"])(model="openai:/reflecting", **options))
 verdict = aligned(inputs={"question": "One?"}, outputs={"answer": "Please."})

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from mlflow.entities import Assessment
+from mlflow.entities import Assessment, Trace
 
 from mlflow_dspy_plugin.delivery.notices import tell
 from mlflow_dspy_plugin.seams.ended_traces import Ended
@@ -41,6 +41,11 @@ class Hold:
                 return
         if trace.has_failed() or self._verdict:
             send(trace)
+
+    def find(self, trace_id: str) -> Trace | None:
+        """The trace of this id, if it is among them."""
+        with self._lock:
+            return _trace_in(self._held, trace_id)
 
     def release(self) -> None:
         """Have them written, and those that come later."""
@@ -82,6 +87,12 @@ class Assessed:
                 return
         self._pass_on(trace, send)
 
+    def find(self, trace_id: str) -> Trace | None:
+        """The trace of this id, if it is among them, or held by the other."""
+        with self._lock:
+            found = _trace_in(self._held or (), trace_id)
+        return found if found is not None or self._outer is None else self._outer.find(trace_id)
+
     def release(self, assessments: Sequence[Assessment], run_id: str | None) -> None:
         """Say of the first of them what there is to say, and let all go.
 
@@ -100,6 +111,10 @@ class Assessed:
             send(trace)
         else:
             self._outer.take(trace, send)
+
+
+def _trace_in(held: Sequence[tuple[Ended, Send]], trace_id: str) -> Trace | None:
+    return next((trace.whole() for trace, _ in held if trace.trace_id == trace_id), None)
 
 
 _holds: dict[str, Hold | Assessed] = {}

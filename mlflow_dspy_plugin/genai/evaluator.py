@@ -24,6 +24,7 @@ from mlflow_dspy_plugin.seams.mlflow import implementation_of
 from mlflow_dspy_plugin.serving.calls import call
 from mlflow_dspy_plugin.serving.inputs import arguments_of, python_values, rows_of
 from mlflow_dspy_plugin.serving.pyfunc import PyfuncModel
+from mlflow_dspy_plugin.tracing.callback import AS_OTHERS
 from mlflow_dspy_plugin.tracking.artifacts import safe_name
 from mlflow_dspy_plugin.tracking.feedback import metric_name
 from mlflow_dspy_plugin.tracking.plain_values import number
@@ -148,7 +149,7 @@ def _evaluated(
     handed = hand_down(**{_WATCHING: watching})
     try:
         # Autologging would record it as an evaluation of its own.
-        found = evaluator(called, callback_metadata={"disable_logging": True})
+        found = evaluator(called, callback_metadata={"disable_logging": True, AS_OTHERS: True})
     finally:
         take_back(handed)
         undo()

@@ -1,18 +1,21 @@
 """An MLflow scorer or judge as a DSPy metric."""
 
+import inspect
 import statistics
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import dspy
 import mlflow
-from mlflow.entities import Feedback
+from mlflow.entities import Feedback, Trace
 from mlflow.genai.judges.base import Judge
 from mlflow.genai.scorers import Scorer
 
 from mlflow_dspy_plugin.boundary import attempt
+from mlflow_dspy_plugin.delivery.holds import HOLD
 from mlflow_dspy_plugin.errors import ScoringError
 from mlflow_dspy_plugin.genai.scored_items import failure, item_of
+from mlflow_dspy_plugin.seams.handed_down import inherited
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.tracing.predictions import trace_id_of
 from mlflow_dspy_plugin.tracking.plain_values import number
@@ -125,16 +128,24 @@ def _words(said: list[Any]) -> str | None:
 
 def _wants_trace(scorer: Scorer) -> bool:
     """Whether a scorer can say nothing without a trace."""
-    if isinstance(scorer, Judge):
-        return any(field.name == "trace" for field in scorer.get_input_fields())
-    return "trace" in (getattr(scorer, "required_columns", None) or ())
+    if isinstance(scorer, Judge) and any(field.name == "trace" for field in scorer.get_input_fields()):
+        return True
+    taken = inspect.signature(scorer.__call__).parameters.get("trace")
+    return taken is not None and taken.default is taken.empty
 
 
-def _trace_of(prediction: Any) -> Any:
+def _trace_of(prediction: Any) -> Trace:
     trace_id = trace_id_of(prediction)
-    if trace_id is not None:
-        flush_traces()
-    trace = mlflow.get_trace(trace_id) if trace_id is not None else None
+    trace = _found(trace_id) if trace_id is not None else None
     if trace is None:
         raise ScoringError("It needs the trace of the answer, and there is none. Call mlflow.dspy.autolog() first.")
     return trace
+
+
+def _found(trace_id: str) -> Trace | None:
+    # That of a row under way waits for the row's score.
+    holding = inherited(HOLD)
+    if holding is not None and (held := holding.find(trace_id)) is not None:
+        return held
+    flush_traces()
+    return mlflow.get_trace(trace_id)

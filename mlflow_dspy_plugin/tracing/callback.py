@@ -25,6 +25,9 @@ _ADAPTER, _FAILURE, _STEP = "adapter", "failure", "step"
 _RETENTION = "retention"
 # The value of `log_traces_from_compile` by which few of its traces are kept.
 NOTABLE = "failed-and-best"
+# In the `callback_metadata` of an evaluation whose calls are traced like others: while MLflow evaluates, it switches
+# off all that begins with `log_` but `log_traces`, and so `log_traces_from_eval`.
+AS_OTHERS = "traced_as_others"
 
 
 class TracingCallback(dspy_seam.Watcher):
@@ -112,7 +115,8 @@ class TracingCallback(dspy_seam.Watcher):
     def on_evaluate_start(self, call_id, instance, inputs):
         if not self.installed:
             return
-        if not self._trace_evaluations:
+        metadata = inputs.get("callback_metadata") or {}
+        if not self._trace_evaluations and not metadata.get(AS_OTHERS):
             self._calls.silence(call_id)
         elif (retention := handed_down.inherited(_RETENTION)) is not None:
             self._calls.hand_down(call_id, {_RETENTION: retention, HOLD: Hold()})

@@ -3,6 +3,7 @@
 import dspy
 import mlflow
 import pytest
+from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS
 
 from tests.fakes.scripted import scripted_lm
 
@@ -17,7 +18,9 @@ def right(example, prediction, trace=None):
 
 
 @pytest.fixture(autouse=True)
-def lm(store):
+def lm(store, monkeypatch):
+    # After `mlflow.autolog(disable=True)`, with which other tests end, MLflow traces no evaluation.
+    monkeypatch.delitem(AUTOLOGGING_INTEGRATIONS, "mlflow", raising=False)
     lm = scripted_lm({"answer": "a"})
     dspy.configure(lm=lm)
     yield lm

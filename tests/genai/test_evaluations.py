@@ -93,6 +93,21 @@ def test_a_metric_that_raises_costs_that_item_alone(program, traces):
     ]
 
 
+def test_an_item_whose_program_raises_has_an_error_and_a_trace_that_tells_it(traces):
+    class Picky(dspy.Module):
+        def forward(self, question):
+            if question == "2":
+                raise ValueError("not this one")
+            return dspy.Prediction(answer="a")
+
+    mlflow.dspy.autolog()
+    assert evaluate(Picky()).metrics == {"right/mean": pytest.approx(2 / 3)}
+    [failed] = [trace for trace in traces() if trace.info.state == "ERROR"]
+    assert failed.data.spans[0].inputs == {"question": "2"}
+    [said] = [each.error.error_message for each in failed.info.assessments if each.error is not None]
+    assert "for the item with the inputs {'question': '2'}. There is no output: the program failed" in said
+
+
 def test_a_program_judges_another(program, traces):
     judge = dspy.Predict("question, answer, expected_answer -> correct: bool")
     judge.set_lm(scripted_lm({"correct": "True"}))

@@ -126,6 +126,28 @@ def test_a_scorer_is_a_metric_and_its_rationale_is_in_the_table(uri):
     assert {row["same/justification"] for row in the_run().rows("eval_results_table.json")} == {"I looked."}
 
 
+def test_rows_that_a_scorer_cannot_score_are_counted_and_named(uri):
+    @scorer
+    def choosy(inputs):
+        if inputs["question"] == "1":
+            raise ValueError("not this one")
+        return True
+
+    metrics = evaluate(uri, metric=choosy, max_errors=10).metrics
+    assert (metrics["choosy/mean"], metrics["rows"], metrics["failures"]) == (1.0, 4, 1)
+    [error] = [row["error"] for row in the_run().rows("eval_results_table.json") if row["error"] is not None]
+    assert "scorer choosy gave no score for the item with the inputs {'question': '1'}. ValueError" in error
+
+
+def test_an_evaluation_with_too_many_failures_ends_and_its_run_has_failed(uri):
+    def never(example, prediction):
+        raise ValueError("not this one")
+
+    with pytest.raises(Exception, match="cancelled"):
+        evaluate(uri, metric=never, max_errors=1, num_threads=1)
+    assert the_run().status == "FAILED"
+
+
 def test_other_columns_are_for_the_metric_and_columns_can_have_other_names(uri):
     data = TABLE.rename(columns={"question": "asked"}).assign(weight=[1, 2, 3, 4])
 

@@ -140,3 +140,30 @@ def test_a_demo_that_is_judged_wrong_is_not_bootstrapped(program):
 def test_simba_takes_it(program):
     optimizer = dspy.SIMBA(metric=mlflow.dspy.metric(same), max_steps=1, bsize=4, num_candidates=2, num_threads=1)
     assert isinstance(optimizer.compile(program, trainset=DEVSET, seed=1), dspy.Module)
+
+
+@scorer
+def told(trace):
+    return Feedback(value=trace is not None, rationale=None if trace is None else trace.data.spans[0].name)
+
+
+@pytest.mark.parametrize("options", [{}, {"log_evals": True}], ids=str)
+def test_a_scorer_that_takes_a_trace_gets_that_of_the_prediction(options, program):
+    mlflow.dspy.autolog(**options)
+    result = evaluate(mlflow.dspy.metric(told), program)
+    assert result.score == 100.0
+    assert {score.feedback for _, _, score in result.results} == {"Predict.forward"}
+
+
+def test_a_scorer_that_needs_a_trace_says_where_there_is_none(program):
+    mlflow.dspy.autolog(disable=True)
+    with pytest.raises(ScoringError, match=r"needs the trace of the answer.* Call mlflow.dspy.autolog\(\) first"):
+        mlflow.dspy.metric(told)(DEVSET[0], program(question="0"))
+
+
+def test_a_judge_that_may_read_a_trace_is_asked_without_one(program):
+    @scorer
+    def glancing(outputs, trace=None):
+        return trace is None
+
+    assert evaluate(mlflow.dspy.metric(glancing), program).score == 100.0
