@@ -165,7 +165,7 @@ def test_the_prompt_page_shows_what_an_optimizer_changed(optimized, browser, tra
     browser.open(f"{tracking_server.uri}/#/prompts/news")
     browser.wait_for("news", "Rules of SIMBA", "Possible labels are")
     # MLflow's assistant, beside it; and the menu.
-    browser.click("Close")
+    browser.close_assistant()
     browser.click("Toggle sidebar")
     browser.click("Compare")
     browser.wait_for("Comparing version 2 with version 1")
