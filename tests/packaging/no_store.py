@@ -10,6 +10,8 @@ import pytest
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A working folder for one test, and DSPy's settings as they were after it."""
     monkeypatch.chdir(tmp_path)
+    # Whoever begins to trace in such a test settles how the traces of later tests are stored, too: at once.
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
     settings = dict(dspy.settings.config)
     yield tmp_path
     dspy.configure(**settings)

@@ -360,15 +360,7 @@ def test_a_stream_that_is_cut_is_a_trace_that_says_so(way, server, traces):
 
     server.chunk_latency = 0.05
     asyncio.run(take_one())
-    found = [trace for trace in traces() if trace.data.spans[0].name == "predict_stream"]
-    assert len(found) == 1, [
-        (
-            trace.info,
-            [(span.name, span.start_time_ns, span.end_time_ns, span.status, span.events) for span in trace.data.spans],
-        )
-        for trace in traces()
-    ]
-    [trace] = found
+    [trace] = traces()
     assert trace.info.state == "ERROR"
     assert "nobody waited for it" in str(trace.data.spans[0].events[-1].attributes)
 
