@@ -12,8 +12,18 @@ from mlflow_dspy_plugin.names import TRACE_REQUEST_ID
 
 # Seconds without another trace.
 _PATIENCE = 20.0
-# It traces, whereby what the last process has left is written too, and goes on until it is told to end.
-_PROGRAM = "import mlflow, sys\nmlflow.dspy.autolog()\nwith mlflow.start_span('brings it'): pass\nsys.stdin.read()"
+# It traces a program, whereby what the last process has left is written too, and goes on until it is told to end.
+_PROGRAM = """
+import sys, dspy, mlflow
+
+class Bringing(dspy.Module):
+    def forward(self):
+        return dspy.Prediction()
+
+mlflow.dspy.autolog()
+Bringing()()
+sys.stdin.read()
+"""
 
 
 def stored(store: str) -> int:
