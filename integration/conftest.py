@@ -19,6 +19,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from integration import postgresql
 from integration.browser import Browser, browsing, installed
 from integration.processes import PYTHON, answers, free_port, run, running
 
@@ -35,7 +36,7 @@ class TrackingServer:
 
     Attributes:
         uri: Its tracking URI.
-        folder: All that it stores: its SQLite database and the artifacts.
+        folder: What it stores: the artifacts, and its database where that is SQLite.
     """
 
     uri: str
@@ -109,23 +110,42 @@ def reuters() -> Path:
     return REUTERS_R8
 
 
-@pytest.fixture(scope="session")
-def tracking_server(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[TrackingServer]:
-    """An `mlflow server` on a SQLite store."""
-    folder, port = tmp_path_factory.mktemp("tracking"), free_port()
+@contextmanager
+def tracking_on(store: str, folder: Path, log: Path, environment: dict[str, str]) -> Iterator[TrackingServer]:
+    """An `mlflow server` on a store, which is the current one as long as the block lasts."""
+    port = free_port()
     command = [
         *(PYTHON.parent / "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", 1),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db"),
-        *("--artifacts-destination", folder / "artifacts"),
+        *("--backend-store-uri", store, "--artifacts-destination", folder / "artifacts"),
     ]
     options = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    log = tmp_path_factory.mktemp("tracking-log")
     with running(command, log, environment={**environment, **options}) as process:
-        uri = f"http://127.0.0.1:{port}"
+        uri, before = f"http://127.0.0.1:{port}", mlflow.get_tracking_uri()
         process.wait_until(lambda: answers(f"{uri}/health"), "answered /health", 90)
         # mlflow 3.4 asks here, and not the client, where the spans of a trace are.
         mlflow.set_tracking_uri(uri)
         yield TrackingServer(uri, folder)
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="session")
+def tracking_server(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[TrackingServer]:
+    """An `mlflow server` on a SQLite store."""
+    folder, log = tmp_path_factory.mktemp("tracking"), tmp_path_factory.mktemp("tracking-log")
+    with tracking_on(f"sqlite:///{folder}/mlflow.db", folder, log, environment) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgresql_server(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> Iterator[TrackingServer]:
+    """An `mlflow server` on a PostgreSQL store. CI has to have one."""
+    if what := postgresql.missing():
+        pytest.fail(what) if os.environ.get("CI") == "true" else pytest.skip(what)
+    folder, log = tmp_path_factory.mktemp("postgresql"), tmp_path_factory.mktemp("postgresql-log")
+    with postgresql.database() as store, tracking_on(store, folder, log, environment) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

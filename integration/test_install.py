@@ -227,6 +227,10 @@ def import_cost(report: str) -> int:
     return sum(int(own) for own, _, module in rows if module.strip().split(".")[0] == PACKAGE)
 
 
+def test_the_wheel_tells_type_checkers_that_it_has_types(installation):
+    assert [(installation.package / name).is_file() for name in ("py.typed", "__init__.pyi")] == [True, True]
+
+
 def test_the_wheel_brings_a_command_that_says_what_it_can_do(installation, environment, tmp_path):
     assert (installation.folder / "bin" / "mlflow-dspy").is_file()
     assert_it_says_what_it_can_do(run([PYTHON.parent / "mlflow-dspy", "--help"], tmp_path, environment=environment))

@@ -1,8 +1,26 @@
 """DSPy support for MLflow: what `mlflow.dspy` means once this package is installed.
 
-Every public name is resolved on first use, so importing this package imports neither dspy nor the
-flavor: MLflow imports it in every process. No submodule may bear a public name: it would hide it.
+It has every function of MLflow's own `mlflow.dspy`, with the same arguments, and more:
+
+- Models, which load by `mlflow.pyfunc.load_model` and are served by `mlflow models serve`:
+  `log_model`, `save_model`, `load_model`, `inspect_model`, `get_default_pip_requirements`, `get_default_conda_env`
+- Traces, as `mlflow.trace` makes and `mlflow.search_traces` finds them:
+  `autolog`, `context`, `trace_id_of`
+- Runs of optimizers, of `dspy.Evaluate` and of your own search:
+  `track_optimization`, `compare`
+- Data, between `dspy.Example`, traces and `mlflow.genai.datasets`; for `mlflow.log_input` see `mlflow.data.from_dspy`:
+  `examples_from_traces`, `examples_to_records`, `examples_from_records`
+- Evaluations, by `mlflow.genai.evaluate`, `dspy.Evaluate` and optimizers:
+  `scorer`, `metric`, `judge`, `to_predict_fn`
+- Prompts, in the registry of `mlflow.genai.register_prompt` and `mlflow.genai.load_prompt`:
+  `register_prompts`, `load_prompts`
+
+What cannot be done raises an error of `mlflow_dspy_plugin.errors`, which is an `mlflow.exceptions.MlflowException` too.
+Type checkers read `mlflow.dspy` from MLflow's own files; `import mlflow_dspy_plugin` gives them the same functions.
 """
+
+# Every public name is resolved on first use, so importing this package imports neither dspy nor the flavor: MLflow
+# imports it in every process. No submodule may bear a public name: it would hide it.
 
 import importlib
 from typing import Any

@@ -11,12 +11,24 @@ _ALWAYS = ("dspy", DISTRIBUTION, "cloudpickle")
 
 
 def get_default_pip_requirements() -> list[str]:
-    """The pip requirements that every model of this flavor has, pinned as installed here."""
+    """Give the pip requirements that every model of this flavor has, pinned as installed here.
+
+    It stands for `mlflow.dspy.save.get_default_pip_requirements`.
+
+    Returns:
+        One line for each package, such as "dspy==3.4.1".
+    """
     return [pinned_requirement(distribution) for distribution in _ALWAYS]
 
 
 def get_default_conda_env() -> dict[str, Any]:
-    """The conda environment that every model of this flavor has at least."""
+    """Give the conda environment that every model of this flavor has at least.
+
+    It stands for `mlflow.dspy.save.get_default_conda_env`.
+
+    Returns:
+        What MLflow writes as `conda.yaml`: its name, channels and dependencies.
+    """
     return conda_env_of(additional_pip_deps=get_default_pip_requirements())
 
 

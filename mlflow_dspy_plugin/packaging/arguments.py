@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import pandas as pd
 import yaml
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
@@ -15,6 +16,9 @@ from mlflow_dspy_plugin.programs.fields import Fields, check_fields, only_input
 from mlflow_dspy_plugin.prompts.versions import Wanted, prompt_names
 from mlflow_dspy_plugin.redaction import is_distinctive, is_secret_name
 from mlflow_dspy_plugin.seams.programs import is_signature
+
+# MLflow's `ModelInputExample` names types of scipy that cannot be resolved, and says less of what a program takes.
+InputExample = str | Mapping[str, Any] | dspy.Example | pd.DataFrame | list[Any] | tuple[Any, dict[str, Any]]
 
 
 def check_program(model: Any, has_state: bool = False) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import dspy
-from mlflow.models import Model, ModelInputExample, ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.models.auth_policy import AuthPolicy
 from mlflow.models.model import MLMODEL_FILE_NAME, ModelInfo
 from mlflow.models.resources import Resource
@@ -20,6 +20,7 @@ from mlflow_dspy_plugin.needs.requirements import requirements_of
 from mlflow_dspy_plugin.needs.versions import versions_now
 from mlflow_dspy_plugin.packaging import folder as model_folder
 from mlflow_dspy_plugin.packaging.arguments import (
+    InputExample,
     check_access,
     check_allowed_models,
     check_example,
@@ -57,7 +58,7 @@ def save_model(
     mlflow_model: Model | None = None,
     conda_env: dict[str, Any] | str | None = None,
     signature: ModelSignature | None = None,
-    input_example: ModelInputExample | None = None,
+    input_example: InputExample | None = None,
     pip_requirements: list[str] | str | None = None,
     extra_pip_requirements: list[str] | str | None = None,
     metadata: dict[str, Any] | None = None,
@@ -91,8 +92,8 @@ def save_model(
         mlflow_model: The `Model` to add the flavor to; a new one by default.
         conda_env: The conda environment of the model, as a dict or the path of a YAML file.
         signature: The model signature; read from the program's DSPy signature by default.
-        input_example: One input: a dict of the program's fields, a DataFrame of one row, or a
-            bare string for a program of one input.
+        input_example: One input: a dict of the program's fields, a `dspy.Example`, a DataFrame or a list of one row,
+            or a bare string for a program of one input; with params beside it in a pair.
         pip_requirements: The pip requirements, in place of those found by looking at the program.
         extra_pip_requirements: pip requirements beside those found.
         metadata: Custom metadata for the MLmodel file.
@@ -222,7 +223,7 @@ def log_model(
     code_paths: list[str] | None = None,
     conda_env: dict[str, Any] | str | None = None,
     signature: ModelSignature | None = None,
-    input_example: ModelInputExample | None = None,
+    input_example: InputExample | None = None,
     registered_model_name: str | None = None,
     await_registration_for: int = mlflow_seam.AWAIT_REGISTRATION_SECONDS,
     pip_requirements: list[str] | str | None = None,

@@ -41,6 +41,10 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Any:
 
     Returns:
         A `PyfuncModel`; for the task `agent/v1/responses` what MLflow wraps around a `ResponsesAgent`.
+
+    Raises:
+        ModelFolderError: As `load_model` does.
+        InputError: If `model_config` has a key that was not logged.
     """
     loaded = read_folder(Path(path), model_config)
     loaded = replace(loaded, settings=with_keys_of_here(loaded.settings))

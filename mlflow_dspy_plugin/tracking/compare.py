@@ -96,7 +96,7 @@ class Comparison:
 def compare(
     run_a: str | Run, run_b: str | Run, *, tracking_uri: str | None = None, resamples: int = _RESAMPLES, seed: int = 0
 ) -> Comparison:
-    """Compare two runs example by example.
+    """Compare two runs of `dspy.Evaluate` or of a compile, example by example.
 
     Args:
         run_a: The id of a run or the run: of an evaluation (the last, where it has several), or of a compile, whose
@@ -105,6 +105,9 @@ def compare(
         tracking_uri: The store of the runs, where that is not the current one.
         resamples: How many resamples the interval is made of.
         seed: Of the resamples: the same runs give the same interval.
+
+    Returns:
+        The comparison: scores in percent, who has won which example, a table, and a page that a notebook shows.
 
     Raises:
         ComparisonError: A run is unknown or has no rows, or the two have no example in common.

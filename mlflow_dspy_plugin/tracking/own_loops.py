@@ -143,10 +143,10 @@ def track_optimization(
         trainset: Examples that the search learns from.
         valset: Examples that it is scored on.
         parameters: Its settings.
-        max_candidate_runs: As in `mlflow.dspy.autolog`.
+        max_candidate_runs: How many candidates get a nested run of their own, as in `mlflow.dspy.autolog`.
 
     Yields:
-        What takes the candidates.
+        What takes the candidates: `log_candidate(program, score)`. Its `run_id` is that of the run.
     """
     outer = handed_down_seam.inherited(OPTIMIZATION)
     record = Record(name, dict(parameters or {}), program, metric_name(metric))
