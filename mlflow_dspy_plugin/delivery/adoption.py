@@ -22,7 +22,7 @@ from mlflow_dspy_plugin.seams.refusals import requests_at_once
 from mlflow_dspy_plugin.seams.trace_store import TraceStore
 
 # Small batches: whoever waits for the interpreter waits for one.
-_STANDING_BACK = {"work_share": 0.2, "batch_traces": 8, "waiting_traces": 10_000}
+_STANDING_BACK = {"work_share": 0.2, "batch_traces": 8, "waiting_traces": 2_000}
 
 
 class _Adoption:

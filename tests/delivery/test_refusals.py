@@ -1,5 +1,7 @@
 """What the store does not take is kept, tried again and reported; what it will never take is dropped alone."""
 
+import time
+
 import mlflow
 import pytest
 
@@ -160,6 +162,21 @@ def test_more_than_memory_may_hold_goes_to_disk_and_arrives(install, server, mon
     adoption.flush()
     assert figures() == (30, 0, 0, 0)
     assert sorted(server.started) == sorted(ids)
+
+
+def test_the_more_waits_the_less_the_thread_stands_back(install, server, monkeypatch):
+    limits = Limits(waiting_traces=4, batch_traces=1, work_share=1e-5)
+    monkeypatch.setattr(adoption.Limits, "from_environment", lambda: limits)
+    install()
+    server.answering.clear()
+    for _ in range(5):
+        trace_of("root")
+    server.answering.set()
+    # With that share of its time one alone would take minutes.
+    deadline = time.monotonic() + 20
+    while adoption.report().waiting and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert adoption.report().waiting == 0
 
 
 def test_long_text_counts_for_what_memory_may_hold(install, server, monkeypatch):
