@@ -31,7 +31,8 @@ def load_prompts(program: dspy.Module, uri: str) -> dspy.Module:
         The program.
 
     Raises:
-        PromptError: If a prompt is missing, cannot be read, or does not fit its predictor; the program is as it was.
+        PromptError: If a prompt is missing, cannot be read, or does not fit its predictor, or they are of several
+            registrations; the program is as it was.
     """
     found = Wanted.of(uri).find(checked(program))
     lay_over(program, found)
