@@ -15,7 +15,7 @@ from mlflow_dspy_plugin.errors import PromptError, SecretError
 from mlflow_dspy_plugin.prompts.predictors import text_of
 from mlflow_dspy_plugin.prompts.versions import prompt_names
 from mlflow_dspy_plugin.prompts.wording import parts_of, read
-from mlflow_dspy_plugin.redaction import environment_secrets, redact_text
+from mlflow_dspy_plugin.redaction import REDACTED, environment_secrets, looks_secret, redact_text
 from mlflow_dspy_plugin.seams import prompts as seam
 
 
@@ -60,8 +60,8 @@ def register_prompts(
     client, versions, registration = mlflow.MlflowClient(), {}, uuid.uuid4().hex
     for each, text in texts.items():
         said_of = {**(tags or {}), **_tags(program, each, predictors[each], run_id, registration)}
-        scrubbed = {key: redact_text(str(value)) for key, value in said_of.items()}
-        message = commit_message and redact_text(commit_message)
+        scrubbed = {key: _scrubbed(str(value)) for key, value in said_of.items()}
+        message = commit_message and _scrubbed(commit_message)
         versions[each] = client.register_prompt(named[each], text, commit_message=message, tags=scrubbed)
     for version in versions.values() if run_id is not None else ():
         client.link_prompt_version_to_run(run_id, version)
@@ -89,12 +89,18 @@ def _text(predictor: dspy.Predict, prompt: str) -> str:
             f"The prompt {prompt} would have {len(text):,} characters, of which {part} has {size:,}; MLflow takes "
             f"{seam.MOST_CHARACTERS:,}. Nothing was registered. Take fewer or shorter demos."
         )
-    if redact_text(text) != text or any(secret in text for secret in environment_secrets().values()):
+    if looks_secret(text, environment_secrets().values()):
         raise SecretError(
             f"The prompt {prompt} would hold a text that looks like a secret. Nothing was registered. Take it out of "
             "the instructions and the demos."
         )
     return text
+
+
+def _scrubbed(text: str) -> str:
+    for secret in environment_secrets().values():
+        text = text.replace(secret, REDACTED)
+    return redact_text(text)
 
 
 def _check_free(prompts: Iterable[str]) -> None:

@@ -18,6 +18,15 @@ PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUl
 # Put together here, so that it stands nowhere else.
 KEY = "-".join(["sk", "canary0f9e8d7c6b5a4938271605f4e3d2c1b0a9"])
 
+FORMLESS = "-".join(["zebra", "umbrella", "cactus", "8"])
+HOLDING = [
+    lambda key: f"use {key}",
+    lambda key: {"deep": [key]},
+    lambda key: {key: 1},
+    lambda key: Address(street=key),
+    lambda key: (key,),
+]
+
 
 def question(number, **more):
     return dspy.Example(question=f"What is {number}?", answer=str(number), **more).with_inputs("question")
@@ -202,14 +211,18 @@ def test_a_class_with_code_of_its_own_is_refused():
         mlflow.data.from_dspy([dspy.Example(a=Local(a="x"))])
 
 
-@pytest.mark.parametrize("value", [KEY, {"deep": [KEY]}, {KEY: 1}, Address(street=KEY), (KEY,)])
-def test_a_secret_is_refused_and_reaches_no_file(value, store):
+@pytest.mark.parametrize("known_by", ["its form", "the environment"])
+@pytest.mark.parametrize("holding", HOLDING)
+def test_a_secret_is_refused_and_reaches_no_file(holding, known_by, store, monkeypatch):
+    key = KEY if known_by == "its form" else FORMLESS
+    monkeypatch.setenv("MY_PROXY_API_KEY", FORMLESS)
+    value = holding(key)
     examples = [question(1), dspy.Example(a=value)]
     with pytest.raises(SecretError, match="Example 2, field 'a', holds a text that looks like a secret") as raised:
         mlflow.data.from_dspy(examples)
-    assert KEY not in str(raised.value)
+    assert key not in str(raised.value)
     assert len(loaded(logged(mlflow.data.from_dspy(examples, on_error="skip")))) == 1
-    assert not [path for path in store.parent.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert not [path for path in store.parent.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
