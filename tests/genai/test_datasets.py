@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import re
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pydantic
 import pytest
 
 from mlflow_dspy_plugin.errors import DatasetError, SecretError
+from mlflow_dspy_plugin.genai.dataset_source import DspyDatasetSource
 from tests.genai.kinds import Address, Mood, Point
 
 PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -267,6 +270,22 @@ def test_the_same_dataset_in_two_runs_is_one_dataset_with_rows():
     assert [loaded(run) for run in runs] == [[question(1)]] * 2
 
 
+def test_rows_that_went_with_an_earlier_run_of_the_same_dataset_are_told_to_be_in_the_later():
+    earlier, later = (logged(mlflow.data.from_dspy([question(1)], name="same")) for _ in range(2))
+    shutil.rmtree(earlier.info.artifact_uri.removeprefix("file://"))
+    (given,) = later.inputs.dataset_inputs
+    gone = mlflow.data.get_source(given)
+    with pytest.raises(DatasetError, match=f"cannot be had from runs:/{earlier.info.run_id}/datasets/same") as raised:
+        gone.load()
+    told = re.search(r"DspyDatasetSource\('(runs:/<its id>/.*)'\)\.load\(\)", str(raised.value))[1]
+    assert DspyDatasetSource(told.replace("<its id>", later.info.run_id)).load() == [question(1)]
+
+
+def test_rows_of_a_run_that_is_not_there_are_told():
+    with pytest.raises(DatasetError, match="cannot be had from runs:/0+/datasets/x.jsonl .*not found"):
+        DspyDatasetSource(f"runs:/{'0' * 32}/datasets/x.jsonl").load()
+
+
 @pytest.mark.parametrize(
     "more",
     [lambda number: {"text": "x" * 1_000}, lambda number: {f"{number}" * 40: number}],
@@ -318,8 +337,6 @@ def test_rows_of_a_users_class_are_refused_where_only_data_is_trusted(monkeypatc
 
 
 def test_a_newer_form_of_rows_is_refused():
-    from mlflow_dspy_plugin.genai.dataset_source import DspyDatasetSource
-
     with pytest.raises(DatasetError, match="of version 2"):
         DspyDatasetSource.from_json('{"uri": "runs:/1/a.jsonl", "format": 2}').load()
 
