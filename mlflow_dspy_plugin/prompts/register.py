@@ -7,7 +7,9 @@ from typing import Any
 
 import dspy
 import mlflow
+from mlflow.entities import LifecycleStage
 from mlflow.entities.model_registry import PromptVersion
+from mlflow.exceptions import MlflowException
 
 from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.boundary import attempt, warn
@@ -49,7 +51,8 @@ def register_prompts(
 
     Raises:
         PromptError: If it is no program, or a predictor cannot stand in the text of a prompt, or not within the
-            characters that MLflow takes (100,000), or the registry has a model of the name; nothing is registered then.
+            characters that MLflow takes (100,000), or the registry has a model of the name, or the alias cannot be one,
+            or there is no such run; nothing is registered then.
         SecretError: If one says a secret; nothing is registered then.
     """
     named = prompt_names(checked(program), name)
@@ -57,6 +60,8 @@ def register_prompts(
     texts = {each: _text(predictors[each], prompt) for each, prompt in named.items()}
     _check_free(named.values())
     run_id = run_id or _active_run()
+    _check_alias(alias)
+    _check_run(run_id)
     client, versions, registration = mlflow.MlflowClient(), {}, uuid.uuid4().hex
     for each, text in texts.items():
         said_of = {**(tags or {}), **_tags(program, each, predictors[each], run_id, registration)}
@@ -131,6 +136,26 @@ def _put_back(client: mlflow.MlflowClient, name: str, alias: str, before: Prompt
             client.set_prompt_alias(name, alias, before.version)
 
     attempt(put, lambda error: warn("The alias %r of the prompt %r may mean a new version now: set it.", alias, name))
+
+
+def _check_alias(alias: str | None) -> None:
+    if alias is None:
+        return
+    try:
+        seam.check_alias(alias)
+    except (MlflowException, TypeError, AttributeError) as error:
+        raise PromptError(f"{alias!r} cannot be an alias ({error}). Nothing was registered.") from error
+
+
+def _check_run(run_id: str | None) -> None:
+    if run_id is None:
+        return
+    try:
+        stage = mlflow.MlflowClient().get_run(run_id).info.lifecycle_stage
+    except MlflowException as error:
+        raise PromptError(f"The run {run_id!r} cannot be had ({error.message}). Nothing was registered.") from error
+    if stage != LifecycleStage.ACTIVE:
+        raise PromptError(f"The run {run_id!r} is deleted. Nothing was registered.")
 
 
 def _active_run() -> str | None:

@@ -103,6 +103,23 @@ def test_the_name_of_a_model_is_refused_before_any_prompt_is_registered():
     assert nothing_is_registered()
 
 
+@pytest.mark.parametrize("alias", ["latest", "Latest", "v1", "", "a b", "x" * 300, 3])
+def test_what_cannot_be_an_alias_is_refused_before_any_prompt_is_registered(alias):
+    with pytest.raises(PromptError, match=f"{alias!r} cannot be an alias"):
+        mlflow.dspy.register_prompts(asks(), "qa", alias=alias)
+    assert nothing_is_registered()
+
+
+def test_a_run_that_is_not_there_is_refused_before_any_prompt_is_registered():
+    with mlflow.start_run() as run:
+        pass
+    mlflow.delete_run(run.info.run_id)
+    for run_id, told in (("0" * 32, "cannot be had"), (run.info.run_id, "is deleted")):
+        with pytest.raises(PromptError, match=f"The run '{run_id}' {told}"):
+            mlflow.dspy.register_prompts(asks(), "qa", run_id=run_id)
+    assert nothing_is_registered()
+
+
 @pytest.mark.parametrize("program", ["dspy.Predict", None, dspy.Predict])
 def test_what_is_no_program_is_refused(program):
     with pytest.raises(PromptError, match="Prompts are those of a dspy.Module"):
