@@ -99,6 +99,8 @@ PROMPT_PROGRAM = "dspy_program"
 PROMPT_PREDICTOR = "dspy_predictor"
 PROMPT_SIGNATURE = "dspy_signature"
 PROMPT_RUN = "dspy_run_id"
+# The same for all that one registration has registered.
+PROMPT_REGISTRATION = "dspy_registration"
 
 # Keys of the flavor's section in an MLmodel file.
 KEY_FORMAT = "format"

@@ -8,7 +8,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -168,6 +168,11 @@ def redact_text(text: str) -> str:
     if _has_key(text):
         text = _WORD_FORM.sub(REDACTED, text)
     return _URL_USER.sub("://", text) if "@" in text else text
+
+
+def looks_secret(text: str, known: Collection[str]) -> bool:
+    """Whether a text holds what looks like a secret, or one of those that are known, such as the environment's."""
+    return any(secret in text for secret in known) or redact_text(text) != text
 
 
 def _hide_group(match: re.Match) -> str:

@@ -1,4 +1,4 @@
-"""`mlflow.model_evaluator`: the evaluator `dspy` of `mlflow.models.evaluate`; it stands back unless it is asked for."""
+"""`mlflow.model_evaluator`: the evaluator `dspy` of `mlflow.models.evaluate`; it stands back without a metric."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ class DspyEvaluator(ModelEvaluator):
 
     @classmethod
     def can_evaluate(cls, *, model_type: str | None, evaluator_config: dict[str, Any] | None, **kwargs: Any) -> bool:
-        """Whether a metric is given, without which it was not asked for: MLflow tries all evaluators if none is named.
+        """Whether a metric is given, which is what asks for it.
+
+        If no evaluator is named, MLflow tries all that can, its own too, with the same configuration. If this one is
+        named and has no metric, MLflow says that none could evaluate. It does not tell which are named.
 
         Args:
             model_type: Any.

@@ -36,8 +36,7 @@ class DspyDatasetSource(DatasetSource):
         """The examples as they were logged, from the tracking store that is set now.
 
         Raises:
-            DatasetError: If the rows are damaged, or of a newer version.
-            MlflowException: If there are none.
+            DatasetError: If the rows are damaged, of a newer version, or not there.
         """
         return list(self.examples())
 
@@ -45,8 +44,7 @@ class DspyDatasetSource(DatasetSource):
         """The same one by one, as many as there may be: the file is read line by line.
 
         Raises:
-            DatasetError: If the rows are damaged, or of a newer version.
-            MlflowException: If there are none.
+            DatasetError: If the rows are damaged, of a newer version, or not there.
         """
         from mlflow_dspy_plugin.errors import DatasetError
         from mlflow_dspy_plugin.genai.row_files import downloaded

@@ -28,6 +28,7 @@ from mlflow_dspy_plugin.genai.columns import Columns
 from mlflow_dspy_plugin.genai.dataset_source import DspyDatasetSource
 from mlflow_dspy_plugin.genai.row_files import examples_in, written_row
 from mlflow_dspy_plugin.genai.rows import EXPECTATIONS, INPUTS, Row, input_keys_of, row_of
+from mlflow_dspy_plugin.redaction import environment_secrets
 from mlflow_dspy_plugin.tracking.datasets import LONGEST_NAME, Digest
 
 FOLDER = "datasets"
@@ -169,10 +170,11 @@ class DspyDataset(Dataset, PyFuncConvertibleDatasetMixin):
     # -- being written -------------------------------------------------------------------------
 
     def _write(self, examples: Iterable[Any], on_error: str) -> None:
+        secrets = environment_secrets().values()
         with self._file.open("wb") as file:
             for number, example in enumerate(examples, 1):
                 try:
-                    row = row_of(example, f"Example {number:,}")
+                    row = row_of(example, f"Example {number:,}", secrets)
                 except (DatasetError, SecretError) as error:
                     if on_error == RAISE:
                         raise

@@ -11,6 +11,7 @@ from mlflow_dspy_plugin.packaging.mlmodel import download
 from mlflow_dspy_plugin.programs.fields import Fields, fields_of
 from mlflow_dspy_plugin.programs.keys import warn_of_missing_keys, with_keys_of_here
 from mlflow_dspy_plugin.serving.calls import call
+from mlflow_dspy_plugin.serving.following import following_prompts
 from mlflow_dspy_plugin.serving.inputs import arguments_of
 from mlflow_dspy_plugin.serving.pyfunc import _load_pyfunc
 
@@ -19,7 +20,8 @@ def to_predict_fn(model: str | dspy.Module, model_config: dict[str, Any] | None 
     """Make the `predict_fn` of `mlflow.genai.evaluate` from a logged model, which MLflow takes no URI of there.
 
     Each call runs the program under the settings that it was saved with, leaves the settings of this process as they
-    are, and is traced like any call of a program; the traces belong to the logged model too.
+    are, and is traced like any call of a program; the traces belong to the logged model too. A model that follows
+    prompts follows them here too, as it does where it is served.
 
     Args:
         model: The URI of a DSPy model, as for `mlflow.dspy.load_model`; or a program, which can be given to
@@ -32,17 +34,18 @@ def to_predict_fn(model: str | dspy.Module, model_config: dict[str, Any] | None 
 
     Raises:
         ModelFolderError: If there is no DSPy model that can be loaded.
+        PromptError: If it follows prompts, and they are not there or do not fit.
         InputError: If `model_config` has a key that was not logged. The function raises it for inputs that do not fit.
     """
     if isinstance(model, dspy.Module):
-        return _function_of(model, {})
+        return _function_of(lambda: model, {})
     folder = download(model)
     loaded = read_folder(folder, model_config)
     if loaded.task is not None:
         return _served(folder, model_config)
-    loaded_settings = settings_of(loaded)
+    following, loaded_settings = following_prompts(loaded), settings_of(loaded)
     warn_of_missing_keys(loaded.program, loaded_settings)
-    return _function_of(loaded.program, loaded_settings)
+    return _function_of(lambda: following.program, loaded_settings)
 
 
 def settings_of(loaded: LoadedModel) -> dict[str, Any]:
@@ -50,15 +53,15 @@ def settings_of(loaded: LoadedModel) -> dict[str, Any]:
     return dict(with_keys_of_here(loaded.settings))
 
 
-def _function_of(program: dspy.Module, settings: Mapping[str, Any]) -> Callable[..., Any]:
-    fields: Fields = fields_of(program)
+def _function_of(program: Callable[[], dspy.Module], settings: Mapping[str, Any]) -> Callable[..., Any]:
+    fields: Fields = fields_of(program())
 
     def predict(**inputs):
         args, kwargs = arguments_of(inputs, fields)
         with dspy.context(**settings):
-            return call(program, args, kwargs)
+            return call(program(), args, kwargs)
 
-    predict.__doc__ = f"Call a {type(program).__name__}."
+    predict.__doc__ = f"Call a {type(program()).__name__}."
     return predict
 
 

@@ -1,12 +1,13 @@
 """Examples <-> the records of `mlflow.genai.datasets`, which `mlflow.genai.evaluate` takes too."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import dspy
 
 from mlflow_dspy_plugin.errors import DatasetError
 from mlflow_dspy_plugin.genai.rows import EXPECTATIONS, INPUTS, example_of, row_of
+from mlflow_dspy_plugin.redaction import environment_secrets
 
 
 def examples_to_records(examples: Iterable[dspy.Example]) -> list[dict[str, Any]]:
@@ -26,7 +27,8 @@ def examples_to_records(examples: Iterable[dspy.Example]) -> list[dict[str, Any]
         DatasetError: If one is no example, has no inputs, or holds what cannot be written; it says which.
         SecretError: If a text in an example looks like a secret.
     """
-    return [_record_of(example, f"Example {number:,}") for number, example in enumerate(examples, 1)]
+    secrets = environment_secrets().values()
+    return [_record_of(example, f"Example {number:,}", secrets) for number, example in enumerate(examples, 1)]
 
 
 def examples_from_records(records: Any) -> list[dspy.Example]:
@@ -45,8 +47,8 @@ def examples_from_records(records: Any) -> list[dspy.Example]:
     return [example_of(_fields_of(record), f"Record {number:,}") for number, record in enumerate(_listed(records), 1)]
 
 
-def _record_of(example: Any, where: str) -> dict[str, Any]:
-    row = row_of(example, where)
+def _record_of(example: Any, where: str, secrets: Collection[str]) -> dict[str, Any]:
+    row = row_of(example, where, secrets)
     if not row[INPUTS]:
         raise DatasetError(f"{where} has no inputs, which a record needs. Say which they are: with_inputs('question').")
     return {INPUTS: row[INPUTS], EXPECTATIONS: row[EXPECTATIONS]}

@@ -1,6 +1,7 @@
 """Files of rows, one a line, written and read one by one: there may be more than memory holds."""
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import dspy
 import mlflow
+from mlflow.exceptions import MlflowException
 
 from mlflow_dspy_plugin.errors import DatasetError
 from mlflow_dspy_plugin.genai.rows import Row, example_of
@@ -35,10 +37,25 @@ def examples_in(path: Path, name: str) -> Iterator[dspy.Example]:
 
 
 def downloaded(uri: str) -> Iterator[dspy.Example]:
-    """The examples of a file among the artifacts of a run; it is on disk as long as they are read."""
+    """The examples of a file among the artifacts of a run; it is on disk as long as they are read.
+
+    Raises:
+        DatasetError: If the file cannot be had, or a line is damaged.
+    """
     with tempfile.TemporaryDirectory(prefix="mlflow-dspy-rows-") as folder:
-        path = mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)
-        yield from examples_in(Path(path), uri)
+        yield from examples_in(_download(uri, folder), uri)
+
+
+def _download(uri: str, folder: str) -> Path:
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+    except MlflowException as error:
+        elsewhere = re.sub("^runs:/[^/]*", "runs:/<its id>", uri)
+        raise DatasetError(
+            f"The rows of the dataset cannot be had from {uri} ({error.message}). If that run is gone: to MLflow a "
+            "dataset of the same name and digest is the same as an earlier one of its experiment, with the earlier "
+            f"one's source. A later run has its own rows: DspyDatasetSource({elsewhere!r}).load()"
+        ) from error
 
 
 def _parsed(line: bytes, where: str) -> Any:

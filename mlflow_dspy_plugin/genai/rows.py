@@ -12,7 +12,7 @@ inputs, in which order the fields are, and what DSPy keeps under names of its ow
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import dspy
@@ -25,7 +25,7 @@ from mlflow_dspy_plugin.plain.decode import Decoder
 from mlflow_dspy_plugin.plain.encode import Encoder
 from mlflow_dspy_plugin.plain.nodes import KIND, MAX_DEPTH, NotPlain, Writer
 from mlflow_dspy_plugin.plain.paths import is_data
-from mlflow_dspy_plugin.redaction import redact_text
+from mlflow_dspy_plugin.redaction import looks_secret, redact_text
 
 INPUTS, EXPECTATIONS, MORE = "inputs", "expectations", "dspy"
 # What the third part may say.
@@ -35,16 +35,17 @@ _OF_DSPY = "dspy_"
 Row = dict[str, Any]
 
 
-def row_of(example: Any, where: str) -> Row:
+def row_of(example: Any, where: str, secrets: Collection[str]) -> Row:
     """The row of an example.
 
     Args:
         example: A `dspy.Example`.
         where: Which one it is, for errors.
+        secrets: Those of the environment.
 
     Raises:
         DatasetError: If it is no example, or a value of it has no plain form.
-        SecretError: If one of its texts looks like a secret.
+        SecretError: If one of its texts looks like a secret, or holds one of the environment.
     """
     if not isinstance(example, dspy.Example):
         raise DatasetError(
@@ -54,7 +55,7 @@ def row_of(example: Any, where: str) -> Row:
     values, keys = _fields_of(example, where), input_keys_of(example)
     if not all(type(key) is str for key in keys or ()):
         raise DatasetError(f"{where} has inputs whose names are no text: with_inputs{(*keys,)!r:.100}.")
-    written = {name: plain_value(value, f"{where}, field {name!r}") for name, value in values.items()}
+    written = {name: plain_value(value, f"{where}, field {name!r}", secrets) for name, value in values.items()}
     hidden = {name: value for name, value in written.items() if name.startswith(_OF_DSPY)}
     shown = {name: value for name, value in written.items() if name not in hidden}
     row = {
@@ -116,15 +117,15 @@ def _more(row: Row, keys: set[str] | None, order: list[str], hidden: Mapping[str
 # -- values -------------------------------------------------------------------------------------
 
 
-def plain_value(value: Any, where: str) -> Any:
+def plain_value(value: Any, where: str, secrets: Collection[str]) -> Any:
     """A value as JSON.
 
     Raises:
         DatasetError: If it has no plain form.
-        SecretError: If a text in it looks like a secret.
+        SecretError: If a text in it looks like a secret, or holds one of those.
     """
     written = value if _is_json(value) else _nodes_of(value, where)
-    if any(redact_text(text) != text for text in _texts_of(written)):
+    if any(looks_secret(text, secrets) for text in _texts_of(written)):
         raise _secret(where)
     return written
 

@@ -19,7 +19,7 @@ class Copies:
     A deep copy would take what a program may hold beside its modules, such as an index, along with it.
 
     Args:
-        containers: The lists, tuples and dicts that are to be copied, by id.
+        containers: The lists, tuples and dicts that are to be copied, by id, and the program's modules.
         of_lm: What stands in place of a language model.
     """
 
@@ -39,13 +39,18 @@ class Copies:
             held = dict(vars(value))
             module.__dict__.update({name: item if name in REMEMBERED else self.of(item) for name, item in held.items()})
             return module
-        if id(module_of_method(value)) in self._made:
-            return self._noted(value, self._rebound(value))
+        if self._is_copied(owner := module_of_method(value)):
+            # The module may stand behind its method, and have it too.
+            self.of(owner)
+            return self._made[id(value)][1] if id(value) in self._made else self._noted(value, self._rebound(value))
         if id(value) not in self._containers:
             return value
         if type(value) is dict:
             return self._noted(value, {key: self.of(item) for key, item in dict(value).items()})
         return self._noted(value, type(value)(map(self.of, tuple(value)))) if type(value) in (list, tuple) else value
+
+    def _is_copied(self, module: dspy.Module | None) -> bool:
+        return module is not None and (id(module) in self._made or id(module) in self._containers)
 
     def _rebound(self, method: Any) -> Any:
         """A method, or a tool that is one, of the copy of its module: it would else ask the original's predictors."""

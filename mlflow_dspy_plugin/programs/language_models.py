@@ -1,5 +1,6 @@
 """The language models that a program or DSPy's settings hold, and where."""
 
+import weakref
 from collections.abc import Iterator
 from types import MethodType
 from typing import Any
@@ -52,7 +53,10 @@ def module_of_method(value: Any) -> dspy.Module | None:
 
 
 def containers_of_modules(program: dspy.Module) -> dict[int, Any]:
-    """The lists, tuples and dicts below a program that modules, their methods or language models are in, by id."""
+    """The lists, tuples and dicts below a program that modules, their methods or language models are in, by id.
+
+    Its modules are there too, by weak references: who keeps this keeps no program.
+    """
     found: dict[int, Any] = {}
     seen: set[int] = set()
 
@@ -66,6 +70,7 @@ def containers_of_modules(program: dspy.Module) -> dict[int, Any]:
         # Each is looked at, not only up to the first that holds one.
         has_some = sum(holds(item) for name, item in held if name not in REMEMBERED) > 0
         if isinstance(value, dspy.Module):
+            found[id(value)] = weakref.ref(value)
             return True
         if has_some:
             found[id(value)] = value

@@ -17,9 +17,10 @@ from mlflow_dspy_plugin.prompts.wording import read
 def load_prompts(program: dspy.Module, uri: str) -> dspy.Module:
     """Lay prompts of MLflow's registry over a program, in place.
 
-    Traces of the program are linked to the versions from then on, as long as it says what they say; so is the active
-    run. A prompt that was written by hand, without the sections that `register_prompts` writes, is the instructions of
-    its predictor; a variable in it must be one of its inputs, and is written `name`, as DSPy speaks of fields.
+    Traces of the program are linked to the versions from then on, as long as it says what they say, and until its state
+    is loaded (`load_state`, or a model that was logged of it); so is the active run. A prompt that was written by hand,
+    without the sections that `register_prompts` writes, is the instructions of its predictor; a variable in it must be
+    one of its inputs, and is written `name`, as DSPy speaks of fields.
 
     Args:
         program: The program that they were registered from, or one whose predictors have the same names and fields.
@@ -30,7 +31,8 @@ def load_prompts(program: dspy.Module, uri: str) -> dspy.Module:
         The program.
 
     Raises:
-        PromptError: If a prompt is missing, cannot be read, or does not fit its predictor; the program is as it was.
+        PromptError: If a prompt is missing, cannot be read, or does not fit its predictor, or they are of several
+            registrations; the program is as it was.
     """
     found = Wanted.of(uri).find(checked(program))
     lay_over(program, found)

@@ -1,12 +1,13 @@
 """Which prompts of the registry are those of a program, and which of their versions a URI means."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import dspy
 
+from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import PromptError
 from mlflow_dspy_plugin.seams import prompts as seam
 
@@ -42,13 +43,18 @@ class Wanted:
             )
         return cls(found["name"], found["number"] or found["alias"])
 
+    @property
+    def uri(self) -> str:
+        """The URI that means them."""
+        return f"{_SCHEME}{self.name}{'' if self.place.startswith('@') else '/'}{self.place}"
+
     def find(self, program: dspy.Module) -> dict[str, Any]:
         """The version of each predictor of a program, as it is in the registry now.
 
         Raises:
-            PromptError: If there is none for one of them.
+            PromptError: If there is none for one of them, or they are of several registrations.
         """
-        found = {}
+        found: dict[str, Any] = {}
         for predictor, name in prompt_names(program, self.name).items():
             found[predictor] = seam.version_at(name, self.place)
             if found[predictor] is None:
@@ -57,7 +63,19 @@ class Wanted:
                     f"The registry has no prompt {name!r} with the {place}, which the predictor {predictor!r} is to "
                     f"say. Register it by mlflow.dspy.register_prompts(program, {self.name!r}), or set the alias."
                 )
+        self._check_of_one_registration(found.values())
         return found
+
+    def _check_of_one_registration(self, versions: Iterable[Any]) -> None:
+        said = {f"{each.name}/{each.version}": each.tags.get(names.PROMPT_REGISTRATION) for each in versions}
+        # What was written by hand belongs where its alias is set. Numbers are counted by each prompt for itself.
+        registrations = set(said.values()) - ({None} if self.place.startswith("@") else set())
+        if len(registrations) > 1:
+            raise PromptError(
+                f"{self.uri!r} would mix prompts that were not registered together: "
+                f"{', '.join(said)}. If they are being registered just now, try again; else set one alias for those "
+                "that belong together, and load it by that."
+            )
 
 
 def prompt_names(program: dspy.Module, name: str) -> Mapping[str, str]:

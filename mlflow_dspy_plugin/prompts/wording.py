@@ -18,6 +18,7 @@
 
 A line is `- name: text`, or `- name:` with the lines of a longer text below it, each after two blanks, or
 `- name = JSON`. The hyphen may be left out: it is for MLflow's page, which shows prompts as Markdown.
+A line of the instructions that looks like the title of a section has a backslash before it.
 Only what stands under "inputs" is a variable of MLflow's: everywhere else a double brace is written `{\\{`.
 """
 
@@ -33,8 +34,10 @@ from mlflow_dspy_plugin.errors import PromptError
 _VARIABLE = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)*)\s*\}\}")
 # What MLflow would take for a variable or for a Jinja template, in a text that is neither.
 _BRACE, _WRITTEN_BRACE = re.compile(r"\{(?=\\*[{%])"), re.compile(r"\{\\(?=\\*[{%])")
-_SECTION = re.compile(r"--- (fields|inputs|decisions|instructions|demo(?: as dict)?(?: with inputs .*)?) ---")
-_LOOKS_LIKE_SECTION = re.compile(r"\\*--- .* ---")
+_SECTION = re.compile(r"--- (fields|inputs|decisions|instructions|demo(?: as dict)?(?: with inputs .*)?) ---[ \t]*")
+_LOOKS_LIKE_SECTION = re.compile(r"\\*--- .* ---[ \t]*")
+# What is none, and was most likely meant for one.
+_MISTYPED_SECTION = re.compile(r"--- +(?:field|input|decision|instruction|demo)s?\b.* ---[ \t]*", re.IGNORECASE)
 _NAME = re.compile(r"[^\W\d]\w*")
 _LINE = re.compile(
     r'(?:- )?(?P<name>[^\W\d]\w*(?:\.\w+)?|"(?:[^"\\]|\\.)*")(?P<typed> \(typed\))?'
@@ -176,18 +179,31 @@ def read(text: str, where: str) -> Said:
     Raises:
         PromptError: If a line is none, with its number.
     """
-    lines = text.split("\n")
+    # Who edits it on Windows may leave line ends of another kind; of those that `write` wrote, none is in a line.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     starts = [number for number, line in enumerate(lines) if _SECTION.fullmatch(line)]
-    head = "\n".join(map(_head_line, lines[: starts[0]])).removesuffix("\n") if starts else text
+    above = lines[: starts[0]] if starts else lines
+    _check_head(above, where)
+    head = "\n".join(map(_head_line, above)).removesuffix("\n" if starts else "")
     variables = set(_VARIABLE.findall(head))
     told: dict[str, Any] = {"instructions": _plain(_VARIABLE.sub(r"`\1`", head)), "demos": []}
     for start, end in zip(starts, [*starts, len(lines)][1:], strict=True):
-        title, body = _plain(lines[start][4:-4]), lines[start + 1 : end]
+        title, body = _plain(lines[start].rstrip()[4:-4]), lines[start + 1 : end]
         if title == "inputs":
             variables |= set(_VARIABLE.findall("\n".join(body)))
         else:
             _take(told, title, _Body(body, start + 2, where))
     return Said(**{**told, "demos": tuple(told["demos"])}, variables=frozenset(variables))
+
+
+def _check_head(lines: list[str], where: str) -> None:
+    for number, line in enumerate(lines, 1):
+        if _MISTYPED_SECTION.fullmatch(line):
+            raise PromptError(
+                f"The prompt {where} cannot be read: line {number} is {line[:60]!r}, which is no section. Sections are "
+                "'--- fields ---', '--- demo ---' (one for each), '--- inputs ---', '--- decisions ---' and "
+                "'--- instructions ---'; if it is a line of the instructions, put a backslash before it."
+            )
 
 
 def _head_line(line: str) -> str:

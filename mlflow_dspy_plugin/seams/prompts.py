@@ -11,7 +11,11 @@ from mlflow.entities.model_registry import PromptVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracing.constant import SpanAttributeKey
 from mlflow.tracing.trace_manager import InMemoryTraceManager
-from mlflow.utils.validation import MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH
+from mlflow.utils.validation import (
+    MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH,
+    _validate_model_alias_name,
+    _validate_model_alias_name_reserved,
+)
 
 # Of the text of one prompt, in characters.
 MOST_CHARACTERS = MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH
@@ -71,6 +75,16 @@ def is_model(name: str) -> bool:
         return bool(mlflow.MlflowClient().get_registered_model(name))
     except MlflowException:
         return False
+
+
+def check_alias(alias: str) -> None:
+    """Check that a version can have this alias.
+
+    Raises:
+        MlflowException: If not; what a registry finds only when it is set.
+    """
+    _validate_model_alias_name(alias)
+    _validate_model_alias_name_reserved(alias)
 
 
 def version_at(name: str, place: str) -> PromptVersion | None:

@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import re
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -12,11 +14,21 @@ import pydantic
 import pytest
 
 from mlflow_dspy_plugin.errors import DatasetError, SecretError
+from mlflow_dspy_plugin.genai.dataset_source import DspyDatasetSource
 from tests.genai.kinds import Address, Mood, Point
 
 PNG = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 # Put together here, so that it stands nowhere else.
 KEY = "-".join(["sk", "canary0f9e8d7c6b5a4938271605f4e3d2c1b0a9"])
+
+FORMLESS = "-".join(["zebra", "umbrella", "cactus", "8"])
+HOLDING = [
+    lambda key: f"use {key}",
+    lambda key: {"deep": [key]},
+    lambda key: {key: 1},
+    lambda key: Address(street=key),
+    lambda key: (key,),
+]
 
 
 def question(number, **more):
@@ -202,14 +214,18 @@ def test_a_class_with_code_of_its_own_is_refused():
         mlflow.data.from_dspy([dspy.Example(a=Local(a="x"))])
 
 
-@pytest.mark.parametrize("value", [KEY, {"deep": [KEY]}, {KEY: 1}, Address(street=KEY), (KEY,)])
-def test_a_secret_is_refused_and_reaches_no_file(value, store):
+@pytest.mark.parametrize("known_by", ["its form", "the environment"])
+@pytest.mark.parametrize("holding", HOLDING)
+def test_a_secret_is_refused_and_reaches_no_file(holding, known_by, store, monkeypatch):
+    key = KEY if known_by == "its form" else FORMLESS
+    monkeypatch.setenv("MY_PROXY_API_KEY", FORMLESS)
+    value = holding(key)
     examples = [question(1), dspy.Example(a=value)]
     with pytest.raises(SecretError, match="Example 2, field 'a', holds a text that looks like a secret") as raised:
         mlflow.data.from_dspy(examples)
-    assert KEY not in str(raised.value)
+    assert key not in str(raised.value)
     assert len(loaded(logged(mlflow.data.from_dspy(examples, on_error="skip")))) == 1
-    assert not [path for path in store.parent.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert not [path for path in store.parent.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +268,22 @@ def test_the_same_dataset_in_two_runs_is_one_dataset_with_rows():
     dataset = mlflow.data.from_dspy([question(1)], name="same")
     runs = [logged(dataset), logged(mlflow.data.from_dspy([question(1)], name="same"))]
     assert [loaded(run) for run in runs] == [[question(1)]] * 2
+
+
+def test_rows_that_went_with_an_earlier_run_of_the_same_dataset_are_told_to_be_in_the_later():
+    earlier, later = (logged(mlflow.data.from_dspy([question(1)], name="same")) for _ in range(2))
+    shutil.rmtree(earlier.info.artifact_uri.removeprefix("file://"))
+    (given,) = later.inputs.dataset_inputs
+    gone = mlflow.data.get_source(given)
+    with pytest.raises(DatasetError, match=f"cannot be had from runs:/{earlier.info.run_id}/datasets/same") as raised:
+        gone.load()
+    told = re.search(r"DspyDatasetSource\('(runs:/<its id>/.*)'\)\.load\(\)", str(raised.value))[1]
+    assert DspyDatasetSource(told.replace("<its id>", later.info.run_id)).load() == [question(1)]
+
+
+def test_rows_of_a_run_that_is_not_there_are_told():
+    with pytest.raises(DatasetError, match="cannot be had from runs:/0+/datasets/x.jsonl .*not found"):
+        DspyDatasetSource(f"runs:/{'0' * 32}/datasets/x.jsonl").load()
 
 
 @pytest.mark.parametrize(
@@ -305,8 +337,6 @@ def test_rows_of_a_users_class_are_refused_where_only_data_is_trusted(monkeypatc
 
 
 def test_a_newer_form_of_rows_is_refused():
-    from mlflow_dspy_plugin.genai.dataset_source import DspyDatasetSource
-
     with pytest.raises(DatasetError, match="of version 2"):
         DspyDatasetSource.from_json('{"uri": "runs:/1/a.jsonl", "format": 2}').load()
 

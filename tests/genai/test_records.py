@@ -7,7 +7,7 @@ import mlflow
 import mlflow.genai.datasets
 import pytest
 
-from mlflow_dspy_plugin.errors import DatasetError
+from mlflow_dspy_plugin.errors import DatasetError, SecretError
 
 EXAMPLES = [
     dspy.Example(question="a", answer="b", score=1.5).with_inputs("question"),
@@ -59,6 +59,15 @@ def test_a_record_without_expectations_is_an_example_without_labels():
 def test_an_example_without_inputs_is_named(example):
     with pytest.raises(DatasetError, match="Example 2 has no inputs, which a record needs"):
         mlflow.dspy.examples_to_records([EXAMPLES[0], example])
+
+
+@pytest.mark.parametrize("key", ["sk-canary-8f3a1b5c7d9e2f4a6b8c0d1e", "zebra-umbrella-cactus-8"])
+def test_a_secret_is_refused_by_its_form_or_as_one_of_the_environment(key, monkeypatch):
+    monkeypatch.setenv("MY_PROXY_API_KEY", "zebra-umbrella-cactus-8")
+    example = dspy.Example(question="a", answer=[f"use {key}"]).with_inputs("question")
+    with pytest.raises(SecretError, match="Example 2, field 'answer', holds a text that looks like a secret") as raised:
+        mlflow.dspy.examples_to_records([EXAMPLES[0], example])
+    assert key not in str(raised.value)
 
 
 @pytest.mark.parametrize(

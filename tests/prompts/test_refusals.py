@@ -45,9 +45,10 @@ def test_a_secret_is_refused_and_not_told(program, store):
     assert nothing_is_registered()
 
 
-def test_no_secret_reaches_the_registry_by_the_message_or_the_tags(store):
-    mlflow.dspy.register_prompts(asks(), "qa", commit_message=f"Found with {CANARY}", tags={"how": CANARY})
-    assert CANARY.encode() not in store.read_bytes()
+@pytest.mark.parametrize("key", [CANARY, "key-of-the-tests-0"], ids=["known by its form", "of the environment"])
+def test_no_secret_reaches_the_registry_by_the_message_or_the_tags(key, store):
+    mlflow.dspy.register_prompts(asks(), "qa", commit_message=f"Found with {key}", tags={"how": key})
+    assert key.encode() not in store.read_bytes()
 
 
 def test_a_prompt_that_is_too_long_names_its_longest_part():
@@ -99,6 +100,23 @@ def test_the_name_of_a_model_is_refused_before_any_prompt_is_registered():
     mlflow.MlflowClient().create_registered_model("qa.second")
     with pytest.raises(PromptError, match="The registry has a model 'qa.second', and no prompt can have its name"):
         registered(Two())
+    assert nothing_is_registered()
+
+
+@pytest.mark.parametrize("alias", ["latest", "Latest", "v1", "", "a b", "x" * 300, 3])
+def test_what_cannot_be_an_alias_is_refused_before_any_prompt_is_registered(alias):
+    with pytest.raises(PromptError, match=f"{alias!r} cannot be an alias"):
+        mlflow.dspy.register_prompts(asks(), "qa", alias=alias)
+    assert nothing_is_registered()
+
+
+def test_a_run_that_is_not_there_is_refused_before_any_prompt_is_registered():
+    with mlflow.start_run() as run:
+        pass
+    mlflow.delete_run(run.info.run_id)
+    for run_id, told in (("0" * 32, "cannot be had"), (run.info.run_id, "is deleted")):
+        with pytest.raises(PromptError, match=f"The run '{run_id}' {told}"):
+            mlflow.dspy.register_prompts(asks(), "qa", run_id=run_id)
     assert nothing_is_registered()
 
 

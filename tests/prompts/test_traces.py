@@ -18,8 +18,10 @@ def answering():
     dspy.configure(lm=scripted_lm(lambda *_: {"answer": "bear", "reasoning": "why"}))
 
 
-def loaded(name="qa"):
-    mlflow.dspy.register_prompts(dspy.Predict("question -> answer"), name)
+def loaded(name="qa", demos=()):
+    program = dspy.Predict("question -> answer")
+    program.demos = list(demos)
+    mlflow.dspy.register_prompts(program, name)
     return mlflow.dspy.load_prompts(dspy.Predict("question -> answer"), f"prompts:/{name}@latest")
 
 
@@ -58,6 +60,11 @@ def test_copies_that_say_the_same_are_linked(copied, traces):
     assert linked(*traces()) == [{"name": "qa", "version": "1"}]
 
 
+def test_a_copy_with_the_same_demos_is_linked(traces):
+    loaded(demos=[dspy.Example(question=["Who?"], answer="bear")]).deepcopy()(question="Who?")
+    assert linked(*traces()) == [{"name": "qa", "version": "1"}]
+
+
 def changed_instructions(program):
     program.signature = program.signature.with_instructions("Other.")
 
@@ -66,9 +73,35 @@ def changed_demos(program):
     program.demos = [dspy.Example(question="a", answer="b")]
 
 
-@pytest.mark.parametrize("change", [changed_instructions, changed_demos])
-def test_what_an_optimizer_has_changed_since_is_not_linked(change, traces):
-    program = loaded()
+def changed_instructions_in_place(program):
+    program.signature.instructions = "Other."
+
+
+def changed_words_in_place(program):
+    program.signature.fields["answer"].json_schema_extra["desc"] = "other"
+
+
+def changed_demo_in_place(program):
+    program.demos[0]["answer"] = "other"
+
+
+def changed_value_of_a_demo_in_place(program):
+    program.demos[0].question.append("other")
+
+
+CHANGES = [
+    changed_instructions,
+    changed_demos,
+    changed_instructions_in_place,
+    changed_words_in_place,
+    changed_demo_in_place,
+    changed_value_of_a_demo_in_place,
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_since_is_not_linked(change, traces):
+    program = loaded(demos=[dspy.Example(question=["Who?"], answer="bear")])
     change(program)
     program(question="Who?")
     assert linked(*traces()) == []

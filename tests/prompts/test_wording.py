@@ -24,6 +24,8 @@ HOSTILE = [
     "--- fields ---",
     "\\--- fields ---",
     "a\n--- demo ---\nquestion: x",
+    "--- demo --- \n--- demos ---\t\n\\--- Demos --- ",
+    "--- Field list ---\n--- decision ---",
     "--- inputs ---\nquestion: {{other}}",
     "name = 3",
     "tab\there",
@@ -91,6 +93,40 @@ def test_the_hyphens_of_its_lines_may_be_left_out():
 def test_a_text_without_sections_is_instructions_alone():
     told = read("Answer {{ question }} in one word.\n", "qa")
     assert told == Said("Answer `question` in one word.\n", None, variables=frozenset({"question"}))
+
+
+WHOLE = write(said("Answer.\n\nBriefly.", question="a\nb", other=3), ["question"])
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [WHOLE.replace("\n", "\r\n"), WHOLE.replace(" ---\n", " --- \t\n"), WHOLE.replace("\n\n", "\r\n\n")],
+    ids=["of Windows", "blanks after titles", "of both"],
+)
+def test_line_ends_of_windows_and_blanks_after_titles_change_nothing(edited):
+    assert edited != WHOLE
+    assert read(edited, "qa") == read(WHOLE, "qa")
+
+
+def test_line_ends_of_windows_are_none_of_instructions_by_hand():
+    assert read("Answer.\r\nBriefly.\r\n", "qa").instructions == "Answer.\nBriefly.\n"
+
+
+@pytest.mark.parametrize("title", ["demos", "demo 1", "Demo", "FIELDS", "field", "input", "inputs:", "instruction"])
+@pytest.mark.parametrize("rest", ["", "\n\n--- inputs ---\n- question: {{question}}"], ids=["alone", "before another"])
+def test_a_title_that_is_none_is_refused_and_taken_for_no_instructions(title, rest):
+    with pytest.raises(PromptError, match=f"qa cannot be read: line 3 is '--- {title} ---', which is no section"):
+        read(f"Answer.\n\n--- {title} ---\n- question: x{rest}", "qa")
+
+
+@pytest.mark.parametrize("line", ["--- Important ---", "---", "--- fielding ---", " --- demos ---", "demos"])
+def test_other_lines_of_hyphens_are_instructions(line):
+    assert read(f"Answer.\n{line}\nBriefly.", "qa").instructions == f"Answer.\n{line}\nBriefly."
+
+
+@pytest.mark.parametrize("rest", ["", "\n\n--- inputs ---"], ids=["alone", "before a section"])
+def test_a_backslash_says_that_a_line_is_no_title(rest):
+    assert read(f"Answer.\n\\--- demos ---{rest}", "qa").instructions == "Answer.\n--- demos ---"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from mlflow_dspy_plugin import names
 from mlflow_dspy_plugin.errors import PromptError
 from mlflow_dspy_plugin.programs.origin import origin_of
 from tests.fakes.scripted import scripted_lm
-from tests.serving.telling import Says, SaysByTool
+from tests.serving.telling import Says, SaysBoth, SaysByTool, SaysByToolOfAnother
 from tests.tracing.logs import warnings_logged
 
 URI = "prompts:/qa@production"
@@ -20,8 +20,8 @@ URI = "prompts:/qa@production"
 
 def register(instructions, alias="production", demos=(), program=None):
     program = program or Says()
-    program.ask.signature = program.ask.signature.with_instructions(instructions)
-    program.ask.demos = list(demos)
+    ask = program.teller.ask if isinstance(program, SaysByToolOfAnother) else program.ask
+    ask.signature, ask.demos = ask.signature.with_instructions(instructions), list(demos)
     mlflow.dspy.register_prompts(program, "qa", alias=alias)
 
 
@@ -78,6 +78,14 @@ def test_methods_that_are_tools_ask_the_predictors_that_follow(at_every_request)
     answers_until(model, "Two.")
 
 
+def test_tools_of_a_module_that_comes_after_them_ask_the_predictors_that_follow(at_every_request):
+    register("One.", program=SaysByToolOfAnother())
+    model = logged(SaysByToolOfAnother(), follow_prompts=URI)
+    assert answer(model) == "One."
+    register("Two.", program=SaysByToolOfAnother())
+    answers_until(model, "Two.")
+
+
 def test_it_is_not_looked_at_before_the_time():
     register("One.")
     model = logged(follow_prompts=URI)
@@ -129,6 +137,23 @@ def test_what_was_there_stays_while_prompts_cannot_be_followed(at_every_request)
     assert "{{nothing}}" in messages[0]
     register("Three.")
     answers_until(model, "Three.")
+
+
+def test_what_was_there_stays_while_the_alias_means_prompts_of_two_registrations(at_every_request):
+    program = SaysBoth()
+    program.check.signature = program.check.signature.with_instructions("Right?")
+    register("One.", program=program)
+    model = logged(SaysBoth(), follow_prompts=URI)
+    program.check.signature = program.check.signature.with_instructions("Wrong?")
+    register("Two.", alias=None, program=program)
+    mlflow.genai.set_prompt_alias("qa.ask", "production", 2)
+    deadline = time.monotonic() + 60
+    with warnings_logged() as messages:
+        while not messages:
+            assert answer(model) == "One. Right?" and time.monotonic() < deadline
+    assert "would mix prompts that were not registered together: qa.ask/2, qa.check/1" in messages[0]
+    mlflow.genai.set_prompt_alias("qa.check", "production", 2)
+    assert set(answers_until(model, "Two. Wrong?")) <= {"One. Right?", "Two. Wrong?"}
 
 
 @pytest.mark.parametrize("task", [None, "llm/v1/chat"])
