@@ -38,9 +38,9 @@ class Call:
     def inputs(self) -> Mapping[str, Any] | None:
         """The inputs by name; None where they have none."""
         given = self.span.inputs
-        if not isinstance(given, Mapping) or given.get("args"):
-            return None
         known = _fields_of(self.span)
+        if not isinstance(given, Mapping) or _are_positional(given.get("args"), known):
+            return None
         # A predictor is given settings, too.
         return {name: value for name, value in given.items() if known is None or name in known[0]}
 
@@ -49,6 +49,11 @@ class Call:
         """The outputs by name, none of a call that failed; None where they have no names."""
         outputs = self.span.outputs
         return {} if outputs is None else outputs if isinstance(outputs, Mapping) else None
+
+
+def _are_positional(args: Any, known: Fields | None) -> bool:
+    """Whether these are arguments without names, and not a field that is called so."""
+    return bool(args) and isinstance(args, list) and (known is None or "args" not in known[0])
 
 
 def calls_of(trace: Trace, predictor: Fields | None) -> list[Call]:

@@ -1,6 +1,7 @@
 """Traces and what was said of them -> examples to optimize with."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from mlflow_dspy_plugin.tracking.datasets import Digest
 _logger = logging.getLogger("mlflow_dspy_plugin")
 _PAGE = 100
 _KEY_CHARACTERS = 32
+_TRACE_ID = re.compile(r"tr-\w+")
 
 
 class TraceExamples(list):
@@ -65,8 +67,8 @@ def examples_from_traces(
     Of several calls with the same inputs, the one that was judged last is kept.
 
     Args:
-        traces: A filter string of `mlflow.search_traces`; or traces, their ids, or a table of them; None for all of the
-            experiment.
+        traces: A filter string of `mlflow.search_traces`; or traces, their ids, one id, or a table of them; None for
+            all of the experiment.
         predictor: One of `program.predictors()`, a signature or its text, to make examples of the calls of that
             predictor; None for the whole program. What is said of its span counts, and what is said of the trace, but
             for fields that another predictor has too.
@@ -171,6 +173,8 @@ class _Found:
 
 def _traces(traces: Any, experiment_ids: Sequence[str] | None, most: int | None) -> Iterator[Trace]:
     flush_traces()
+    if isinstance(traces, str) and _TRACE_ID.fullmatch(traces):
+        traces = [traces]
     if traces is None or isinstance(traces, str):
         yield from _searched(traces, experiment_ids, most)
         return

@@ -374,6 +374,23 @@ def test_traces_are_taken_in_every_form(call):
     assert len(mlflow.dspy.examples_from_traces(experiment_ids=["0"], unjudged=True)) == 0
 
 
+def test_a_text_may_be_the_id_of_one_trace(call):
+    trace_id, _ = (call(question=each) for each in "ab")
+    assert mlflow.dspy.examples_from_traces(trace_id, unjudged=True).trace_ids == [trace_id]
+
+
+@pytest.mark.parametrize("given", ["1", ["1"]])
+def test_a_field_may_be_called_args(call, given):
+    call(dspy.Predict("args: Any, question -> answer"), args=given, question="why")
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert example.inputs().toDict() == {"args": given, "question": "why"}
+
+
+def test_arguments_without_names_are_counted(call):
+    Draft()("why")
+    assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"no names": 1}
+
+
 def test_more_traces_than_a_page_are_all_found(call, monkeypatch):
     for number in range(5):
         call(dspy.Predict("question -> answer"), question=str(number))
