@@ -11,7 +11,7 @@ import mlflow
 from mlflow.entities import Trace
 
 from mlflow_dspy_plugin.errors import DatasetError
-from mlflow_dspy_plugin.genai.calls import Call, calls_of, fields_of_signature, signature_of_predictor
+from mlflow_dspy_plugin.genai.calls import Call, calls_of, known_by, signature_of_predictor
 from mlflow_dspy_plugin.genai.declared import Types, declared, types_of_program, types_of_signature
 from mlflow_dspy_plugin.genai.trace_values import NotWhole, restored
 from mlflow_dspy_plugin.genai.verdicts import Verdict, is_of_a_dataset, verdict_on
@@ -70,8 +70,10 @@ def examples_from_traces(
         traces: A filter string of `mlflow.search_traces`; or traces, their ids, one id, or a table of them; None for
             all of the experiment.
         predictor: One of `program.predictors()`, a signature or its text, to make examples of the calls of that
-            predictor; None for the whole program. What is said of its span counts, and what is said of the trace, but
-            for fields that another predictor has too.
+            predictor; None for the whole program. Where several in a trace have its fields, those with its
+            instructions; a text takes them all. What is said of its span counts, and what is said of the trace, but for
+            fields that another predictor has too; `expected_response` and the like count where the predictor gives what
+            the whole program does.
         program: The program that was traced, where values are to become what its fields are declared as: pydantic
             objects, dates, enums, `dspy.History`. Those of a predictor become so without it. A value stays as the trace
             shows it where that is not known, or the trace shows too little of it.
@@ -90,8 +92,9 @@ def examples_from_traces(
     """
     signature = None if predictor is None else signature_of_predictor(predictor)
     found = _Found(fields or {}, unjudged, evaluated, _types(program, signature))
+    asked = None if signature is None else known_by(predictor, signature)
     for trace in _traces(traces, experiment_ids, max_results):
-        calls = calls_of(trace, None if signature is None else fields_of_signature(signature))
+        calls = calls_of(trace, asked, fields or {})
         if not calls:
             found.skipped["no program"] += 1
         for call in calls:

@@ -8,11 +8,10 @@ from mlflow.entities import Assessment, AssessmentSourceType, Expectation, Feedb
 from mlflow.tracing.constant import AssessmentMetadataKey
 
 from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.genai.expected_names import OF_THE_ONE_OUTPUT
 
-# Names under which MLflow's own tools expect the one output of a program.
-_OF_THE_ONE_OUTPUT = ("expected_response", "expected_output", "expected_answer", "ground_truth")
 # What a program has thought on the way; where its answer was wrong, this was too.
-_THOUGHTS = ("reasoning", "rationale", "trajectory")
+THOUGHTS = ("reasoning", "rationale", "trajectory")
 _GOOD = {"yes", "true", "correct", "right", "good", "pass", "positive", "thumbs_up", "thumbs up", "👍"}
 _BAD = {"no", "false", "incorrect", "wrong", "bad", "fail", "negative", "thumbs_down", "thumbs down", "👎"}
 
@@ -43,7 +42,7 @@ class Verdict:
         corrected = {**outputs, **self.corrections}
         if all(name in outputs and outputs[name] == value for name, value in self.corrections.items()):
             return corrected
-        return {name: value for name, value in corrected.items() if name in self.corrections or name not in _THOUGHTS}
+        return {name: value for name, value in corrected.items() if name in self.corrections or name not in THOUGHTS}
 
 
 def verdict_on(outputs: Mapping[str, Any], assessments: Iterable[Assessment], fields: Mapping[str, str]) -> Verdict:
@@ -95,12 +94,12 @@ def _corrections_of(name: str, assessment: Assessment, outputs: Mapping[str, Any
     """What an assessment says that outputs should be, by field."""
     value = assessment.value
     is_expected = isinstance(assessment, Expectation)
-    answers = [each for each in outputs if each not in _THOUGHTS]
-    if name in outputs or is_expected and not outputs and name not in _OF_THE_ONE_OUTPUT:
+    answers = [each for each in outputs if each not in THOUGHTS]
+    if name in outputs or is_expected and not outputs and name not in OF_THE_ONE_OUTPUT:
         # A thumb on a field that is not itself yes or no says whether it is right, and not what is.
         is_thumb = not is_expected and _is_good(value) is not None and type(outputs[name]) is not type(value)
         return {} if is_thumb else {name: value}
-    if name in _OF_THE_ONE_OUTPUT and len(answers) == 1:
+    if name in OF_THE_ONE_OUTPUT and len(answers) == 1:
         return {answers[0]: value}
     if is_expected and isinstance(value, Mapping) and value and value.keys() <= outputs.keys():
         return dict(value)

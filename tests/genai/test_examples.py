@@ -185,6 +185,83 @@ def test_what_is_said_of_a_trace_holds_for_the_predictor_that_has_the_field(call
     assert mlflow.dspy.examples_from_traces(predictor=Draft().write).skipped == {"unjudged": 1}
 
 
+@pytest.mark.parametrize("options", [{}, {"fields": {"truth": "expected_response"}}], ids=str)
+def test_what_the_one_output_of_the_program_should_be_is_no_label_of_a_step_before_it(call, options):
+    class Rag(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.ask = dspy.Predict("question -> draft")
+            self.answer = dspy.ChainOfThought("question, draft -> answer")
+
+        def forward(self, question):
+            return self.answer(question=question, draft=self.ask(question=question).draft)
+
+    name = next(iter(options.get("fields", {"expected_response": None})))
+    mlflow.log_expectation(trace_id=call(Rag(), question="why"), name=name, value="b")
+    assert mlflow.dspy.examples_from_traces(predictor=Rag().ask, **options).skipped == {"unjudged": 1}
+    (example,) = mlflow.dspy.examples_from_traces(predictor=Rag().answer, **options)
+    assert dict(example) == {"question": "why", "draft": "d", "answer": "b"}
+
+
+class Refined(dspy.Module):
+    """Asks two predictors that differ in what they are told, and not in their fields."""
+
+    def __init__(self, first="Draft.", second="Refine."):
+        super().__init__()
+        self.first = dspy.ChainOfThought(dspy.Signature("question -> answer", first))
+        self.second = dspy.Predict(dspy.Signature("question -> answer", second))
+
+    def forward(self, question):
+        self.first(question=question)
+        return self.second(question=f"{question}, again")
+
+
+@pytest.mark.parametrize("told", ["Draft.", "Draft. " * 5_000], ids=["short", "long"])
+def test_predictors_of_the_same_fields_are_known_by_their_instructions(call, told):
+    program = Refined(told)
+    trace_id = call(program, question="why")
+    span_id = span_of(trace_id, "question -> answer")
+    mlflow.log_expectation(trace_id=trace_id, span_id=span_id, name="answer", value="b")
+    assert mlflow.dspy.examples_from_traces(predictor=program.first).skipped == {"unjudged": 1}
+    (first,) = mlflow.dspy.examples_from_traces(predictor=program.first, unjudged=True)
+    (second,) = mlflow.dspy.examples_from_traces(predictor=program.second)
+    assert (first.question, second.question, second.answer) == ("why", "why, again", "b")
+    assert len(mlflow.dspy.examples_from_traces(predictor="question -> answer", unjudged=True)) == 2
+    # Neither was told so in this trace.
+    assert mlflow.dspy.examples_from_traces(predictor=Refined("Other.").first).skipped == {"no program": 1}
+
+
+@pytest.mark.parametrize(("name", "value"), [("truth", "b"), ("expected", {"answer": "b"}), ("expected_response", "b")])
+def test_what_is_said_of_a_field_that_two_predictors_have_is_said_of_neither(call, name, value):
+    program = Refined()
+    mlflow.log_expectation(trace_id=call(program, question="why"), name=name, value=value)
+    for predictor in (program.first, program.second):
+        found = mlflow.dspy.examples_from_traces(predictor=predictor, fields={"truth": "answer"})
+        assert found.skipped == {"unjudged": 1}
+    assert mlflow.dspy.examples_from_traces(fields={"truth": "answer"})[0].answer == "b"
+
+
+def test_a_predictor_may_have_been_told_something_else_since(call):
+    program = dspy.Predict("question -> answer")
+    call(program, question="why")
+    program.signature = program.signature.with_instructions("Better.")
+    assert len(mlflow.dspy.examples_from_traces(predictor=program, unjudged=True)) == 1
+
+
+def test_a_module_with_a_predictor_inside_has_inputs_of_its_own(call):
+    class Polite(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.predict = dspy.Predict("question -> answer")
+
+        def forward(self, text, tone):
+            return self.predict(question=text + tone)
+
+    call(Polite(), text="why", tone="?")
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert example.inputs().toDict() == {"text": "why", "tone": "?"}
+
+
 def test_a_predictor_that_is_not_there_is_counted(call):
     call(question="why")
     assert mlflow.dspy.examples_from_traces(predictor="a -> b").skipped == {"no program": 1}
