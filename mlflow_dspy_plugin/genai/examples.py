@@ -14,7 +14,8 @@ from mlflow_dspy_plugin.errors import DatasetError
 from mlflow_dspy_plugin.genai.calls import Call, calls_of, known_by, signature_of_predictor
 from mlflow_dspy_plugin.genai.declared import Types, declared, types_of_program, types_of_signature
 from mlflow_dspy_plugin.genai.trace_values import NotWhole, restored
-from mlflow_dspy_plugin.genai.verdicts import Verdict, is_of_a_dataset, verdict_on
+from mlflow_dspy_plugin.genai.verdicts import Answer, Verdict, is_of_a_dataset, verdict_on
+from mlflow_dspy_plugin.programs.fields import fields_of
 from mlflow_dspy_plugin.seams.active_run import BY_NAME, experiment
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
 from mlflow_dspy_plugin.tracking.datasets import Digest
@@ -62,7 +63,8 @@ def examples_from_traces(
       output should have been, and so is the feedback of a person under that name; `expected_response` and the like
       speak of the only output. The latest counts. The reasoning that has led to a wrong answer is left out;
     - other feedback of people that says yes or no (True, "correct", ...) accepts the outputs as they are, or rejects
-      them. What judges and code say decides nothing.
+      them; under the name of an output, too, unless that is such a word itself ("no" for "yes"), or declared to be one
+      of some: give `program` or `predictor` for that. What judges and code say decides nothing.
 
     Of several calls with the same inputs, the one that was judged last is kept.
 
@@ -91,7 +93,7 @@ def examples_from_traces(
         DatasetError: If `traces`, `predictor` or `program` is something else.
     """
     signature = None if predictor is None else signature_of_predictor(predictor)
-    found = _Found(fields or {}, unjudged, evaluated, _types(program, signature))
+    found = _Found(fields or {}, unjudged, evaluated, _types(program, signature), _gives(program))
     asked = None if signature is None else known_by(predictor, signature)
     for trace in _traces(traces, experiment_ids, max_results):
         calls = calls_of(trace, asked, fields or {})
@@ -110,12 +112,25 @@ def _types(program: Any, signature: type[dspy.Signature] | None) -> Types:
     return {} if program is None else types_of_program(program)
 
 
+def _gives(program: dspy.Module | None) -> Iterable[str] | None:
+    """The names of what a program gives; None where they are not known."""
+    return None if program is None else fields_of(program).outputs
+
+
 class _Found:
     """The examples that were found, by their inputs."""
 
-    def __init__(self, fields: Mapping[str, str], unjudged: bool, evaluated: bool, types: Types) -> None:
+    def __init__(
+        self,
+        fields: Mapping[str, str],
+        unjudged: bool,
+        evaluated: bool,
+        types: Types,
+        gives: Iterable[str] | None,
+    ) -> None:
         self.skipped: Counter[str] = Counter()
-        self._fields, self._unjudged, self._evaluated, self._types = fields, unjudged, evaluated, types
+        self._fields, self._unjudged, self._evaluated = fields, unjudged, evaluated
+        self._types, self._gives = types, gives
         self._kept: dict[str, tuple[tuple[bool, int, int], dspy.Example, str]] = {}
 
     def add(self, call: Call) -> None:
@@ -149,7 +164,9 @@ class _Found:
         if call.outputs is None:
             raise NotWhole("no names")
         said = [each for each in call.assessments if self._evaluated or not is_of_a_dataset(each)]
-        verdict = verdict_on(call.outputs, said, self._fields)
+        gives = call.outputs or (self._gives if call.fields is None else call.fields[1])
+        answer = Answer(call.outputs, None if gives is None else frozenset(gives), self._types)
+        verdict = verdict_on(answer, said, self._fields)
         if not verdict.is_judged and len(said) < len(call.assessments):
             raise NotWhole("evaluated")
         if verdict.labels(call.outputs) is None:

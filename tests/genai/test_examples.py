@@ -78,6 +78,45 @@ def test_a_persons_feedback_under_the_name_of_an_output_corrects_it(call):
     ]
 
 
+@pytest.mark.parametrize("value", ["correct", "Yes", True])
+def test_a_persons_yes_under_the_name_of_an_output_accepts_it(call, value):
+    mlflow.log_feedback(trace_id=call(question="why"), name="answer", value=value, source=ADA)
+    for options in ({}, {"program": Draft()}):
+        assert [each.answer for each in mlflow.dspy.examples_from_traces(**options)] == ["a"]
+
+
+@pytest.mark.parametrize("value", ["no", "wrong", False])
+@pytest.mark.parametrize("name", ["answer", "expected_response"])
+def test_a_persons_no_under_the_name_of_an_output_rejects_it(call, name, value):
+    trace_id = call(dspy.Predict("question -> answer"), question="why")
+    mlflow.log_feedback(trace_id=trace_id, name=name, value=value, source=ADA)
+    assert mlflow.dspy.examples_from_traces().skipped == {"rejected": 1}
+
+
+@pytest.mark.parametrize(("given", "value"), [("yes", "no"), ("Positive", "negative"), ("neutral", "positive")])
+def test_where_the_output_is_such_a_word_another_of_its_pair_corrects_it(call, given, value):
+    dspy.configure(lm=scripted_lm({"answer": given}))
+    program = dspy.Predict("question -> answer")
+    mlflow.log_feedback(trace_id=call(program, question="why"), name="answer", value=value, source=ADA)
+    assert [each.answer for each in mlflow.dspy.examples_from_traces()] == [value]
+    mlflow.log_feedback(trace_id=call(program, question="how"), name="answer", value="correct", source=ADA)
+    assert [each.answer for each in mlflow.dspy.examples_from_traces()] == [given, value]
+
+
+@pytest.mark.parametrize("kind", ["Literal['unknown', 'yes']", "Literal['unknown', 'yes'] | None"])
+def test_where_the_output_is_one_of_some_words_they_correct_it(call, kind):
+    dspy.configure(lm=scripted_lm({"answer": "unknown"}))
+    program = dspy.Predict(dspy.Signature(f"question -> answer: {kind}"))
+    mlflow.log_feedback(trace_id=call(program, question="why"), name="answer", value="yes", source=ADA)
+    for options in ({"program": program}, {"predictor": program}):
+        assert [each.answer for each in mlflow.dspy.examples_from_traces(**options)] == ["yes"]
+
+
+def test_an_expectation_corrects_whatever_word_it_is(call):
+    mlflow.log_expectation(trace_id=call(question="why"), name="answer", value="no", source=ADA)
+    assert [each.answer for each in mlflow.dspy.examples_from_traces()] == ["no"]
+
+
 @pytest.mark.parametrize("value", [True, "yes", "Correct", "👍"])
 def test_a_persons_yes_accepts_the_outputs(call, value):
     mlflow.log_feedback(trace_id=call(question="why"), name="helpful", value=value, source=ADA)
@@ -158,6 +197,62 @@ def test_a_failed_call_gives_an_example_if_it_was_corrected(call):
     assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"unjudged": 1}
     mlflow.log_expectation(trace_id=trace.info.trace_id, name="answer", value="b")
     assert told(mlflow.dspy.examples_from_traces()) == [({"question": "why", "answer": "b"}, {"question"})]
+
+
+class Failing(dspy.Module):
+    def forward(self, question):
+        raise ValueError("no")
+
+
+@pytest.fixture
+def failed():
+    """Calls a program that fails, and tells the id of the trace."""
+
+    def failed_(program, **inputs):
+        dspy.configure(lm=scripted_lm(ValueError("no")))
+        with pytest.raises(Exception, match="no"):
+            program(**inputs)
+        (trace,) = mlflow.search_traces(return_type="list")
+        return trace.info.trace_id
+
+    return failed_
+
+
+def test_of_a_failed_call_nothing_is_a_label_that_is_no_output(failed):
+    trace_id = failed(Failing(), question="why")
+    for name in ("guidelines", "expected_facts", "expected_response"):
+        mlflow.log_expectation(trace_id=trace_id, name=name, value=["be kind"])
+    for options in ({}, {"program": Failing()}):
+        assert mlflow.dspy.examples_from_traces(**options).skipped == {"unjudged": 1}
+
+
+class Asking(dspy.Module):
+    """Has one predictor, whose outputs are its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.ChainOfThought("question -> answer")
+
+    def forward(self, question):
+        return self.ask(question=question)
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "name"),
+    [
+        (dspy.ChainOfThought("question -> answer"), {}, "expected_response"),
+        (Asking(), {"program": Asking()}, "expected_response"),
+        (Asking(), {"predictor": Asking().ask}, "answer"),
+    ],
+    ids=["signature", "program", "predictor"],
+)
+def test_of_a_failed_call_the_signature_tells_the_outputs(failed, program, options, name):
+    trace_id = failed(program, question="why")
+    mlflow.log_expectation(trace_id=trace_id, name="guidelines", value=["be kind"])
+    mlflow.log_expectation(trace_id=trace_id, name="tone", value="kind")
+    assert mlflow.dspy.examples_from_traces(**options).skipped == {"unjudged": 1}
+    mlflow.log_expectation(trace_id=trace_id, name=name, value="b")
+    assert told(mlflow.dspy.examples_from_traces(**options)) == [({"question": "why", "answer": "b"}, {"question"})]
 
 
 # -- one predictor --------------------------------------------------------------------------------
