@@ -4,6 +4,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
@@ -14,7 +15,7 @@ from mlflow_dspy_plugin.errors import DatasetError
 from mlflow_dspy_plugin.genai.calls import Call, calls_of, known_by, signature_of_predictor
 from mlflow_dspy_plugin.genai.declared import Types, declared, types_of_program, types_of_signature
 from mlflow_dspy_plugin.genai.trace_values import NotWhole, restored
-from mlflow_dspy_plugin.genai.verdicts import Answer, Verdict, is_of_a_dataset, verdict_on
+from mlflow_dspy_plugin.genai.verdicts import THOUGHTS, Answer, Verdict, is_of_a_dataset, verdict_on
 from mlflow_dspy_plugin.programs.fields import fields_of
 from mlflow_dspy_plugin.seams.active_run import BY_NAME, experiment
 from mlflow_dspy_plugin.seams.mlflow import flush_traces
@@ -66,7 +67,8 @@ def examples_from_traces(
       them; under the name of an output, too, unless that is such a word itself ("no" for "yes"), or declared to be one
       of some: give `program` or `predictor` for that. What judges and code say decides nothing.
 
-    Of several calls with the same inputs, the one that was judged last is kept.
+    Of several calls with the same inputs, the one that was judged last is kept. An answer that was rejected is no
+    example, whichever call with these inputs has given it, unless one was accepted later.
 
     Args:
         traces: A filter string of `mlflow.search_traces`; or traces, their ids, one id, or a table of them; None for
@@ -117,6 +119,21 @@ def _gives(program: dspy.Module | None) -> Iterable[str] | None:
     return None if program is None else fields_of(program).outputs
 
 
+@dataclass(frozen=True)
+class _Said:
+    """A call of which something was said, or nothing.
+
+    Attributes:
+        rank: Whether it was judged, when, and when it was made.
+        example: What it is an example of; None if it was rejected.
+        trace_id: Its trace.
+    """
+
+    rank: tuple[bool, int, int]
+    example: dspy.Example | None
+    trace_id: str
+
+
 class _Found:
     """The examples that were found, by their inputs."""
 
@@ -131,29 +148,37 @@ class _Found:
         self.skipped: Counter[str] = Counter()
         self._fields, self._unjudged, self._evaluated = fields, unjudged, evaluated
         self._types, self._gives = types, gives
-        self._kept: dict[str, tuple[tuple[bool, int, int], dspy.Example, str]] = {}
+        # By the inputs, and by the labels: a no to an answer is a no to it in every call.
+        self._said: dict[str, dict[str, _Said]] = {}
 
     def add(self, call: Call) -> None:
         """Take a call, or count why not."""
         try:
             verdict = self._judged(call)
-            key, example = self._example(call, verdict)
+            inputs, labels, example = self._example(call, verdict)
         except NotWhole as reason:
             self.skipped[str(reason)] += 1
             return
         rank = (verdict.is_judged, verdict.time, call.trace.info.timestamp_ms)
-        if key in self._kept:
-            self.skipped["duplicate"] += 1
-            if self._kept[key][0] >= rank:
-                return
-            # The newer one takes a place of its own.
-            del self._kept[key]
-        self._kept[key] = (rank, example, call.trace.info.trace_id)
+        said = _Said(rank, example, call.trace.info.trace_id)
+        answers = self._said.setdefault(_digest(inputs), {})
+        key = _digest({name: value for name, value in labels.items() if name not in THOUGHTS})
+        before = answers.get(key, said)
+        if before is not said:
+            self.skipped["duplicate" if before.example is not None and example is not None else "rejected"] += 1
+        # Of two that were said at once the first found is the newer.
+        answers[key] = max(before, said, key=lambda each: each.rank)
 
     def examples(self) -> TraceExamples:
         """What was found."""
-        kept = sorted(self._kept.values(), key=lambda each: -each[0][2])
-        made = TraceExamples((example for _, example, _ in kept), (trace_id for _, _, trace_id in kept))
+        kept = []
+        for answers in self._said.values():
+            right = [each for each in answers.values() if each.example is not None]
+            self.skipped += Counter(rejected=len(answers) - len(right), duplicate=max(len(right) - 1, 0))
+            kept += [max(right, key=lambda each: each.rank)] if right else []
+        # The newest trace first.
+        kept.sort(key=lambda each: -each.rank[2])
+        made = TraceExamples((each.example for each in kept), (each.trace_id for each in kept))
         made.skipped = self.skipped
         if not made and self.skipped:
             counted = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.most_common())
@@ -170,22 +195,30 @@ class _Found:
         if not verdict.is_judged and len(said) < len(call.assessments):
             raise NotWhole("evaluated")
         if verdict.labels(call.outputs) is None:
-            raise NotWhole("rejected")
+            return verdict
         if not verdict.corrections and (not call.outputs or not verdict.is_judged and not self._unjudged):
             raise NotWhole("unjudged")
         return verdict
 
-    def _example(self, call: Call, verdict: Verdict) -> tuple[str, dspy.Example]:
+    def _example(self, call: Call, verdict: Verdict) -> tuple[dict[str, Any], dict[str, Any], dspy.Example | None]:
+        """The inputs, the labels, and the example of them; no example where the labels were rejected."""
+        right = verdict.labels(call.outputs or {})
         inputs = restored(call.inputs, call.trace)
-        labels = restored(verdict.labels(call.outputs or {}), call.trace)
+        labels = restored(call.outputs if right is None else right, call.trace)
         # One name for both would make the label an input.
         if not isinstance(inputs, dict) or not inputs or inputs.keys() & labels.keys():
             raise NotWhole("no names")
+        if right is None:
+            return inputs, labels, None
         made = {name: declared(value, self._types.get(name)) for name, value in {**inputs, **labels}.items()}
         if not all(made[name][1] for name in verdict.corrections):
             raise NotWhole("other type")
         example = dspy.Example({name: value for name, (value, _) in made.items()}).with_inputs(*inputs)
-        return Digest([inputs]).text(_KEY_CHARACTERS), example
+        return inputs, labels, example
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    return Digest([fields]).text(_KEY_CHARACTERS)
 
 
 # -- the traces -----------------------------------------------------------------------------------

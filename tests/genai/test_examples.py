@@ -189,6 +189,49 @@ def test_calls_with_the_same_inputs_are_one_example_and_the_last_word_counts(cal
     assert examples.trace_ids == [first] and examples.skipped == {"duplicate": 2}
 
 
+@pytest.fixture
+def says(call):
+    """Calls a program that answers so, and has a person find it right or wrong; tells the id of the trace."""
+
+    def says_(answer, is_right=None, reasoning="r"):
+        dspy.configure(lm=scripted_lm({"answer": answer, "reasoning": reasoning}))
+        trace_id = call(dspy.ChainOfThought("question -> answer"), question="why")
+        if is_right is not None:
+            mlflow.log_feedback(trace_id=trace_id, name="is_right", value=is_right, source=ADA)
+        return trace_id
+
+    return says_
+
+
+@pytest.mark.parametrize("before", [True, None], ids=["accepted before", "not judged before"])
+def test_an_answer_that_was_rejected_later_is_no_example(says, before):
+    says("a", before)
+    says("a", False, reasoning="for another reason")
+    examples = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert examples == [] and examples.skipped == {"rejected": 2}
+
+
+def test_an_answer_that_was_accepted_later_is_an_example(says):
+    says("a", False)
+    trace_id = says("a", True)
+    examples = mlflow.dspy.examples_from_traces()
+    assert examples.trace_ids == [trace_id] and examples.skipped == {"rejected": 1}
+
+
+def test_a_no_to_one_answer_says_nothing_of_another(says):
+    says("a", True)
+    says("b", True)
+    says("b", False)
+    examples = mlflow.dspy.examples_from_traces()
+    assert [each.answer for each in examples] == ["a"] and examples.skipped == {"rejected": 2}
+
+
+def test_a_correction_is_rejected_with_the_answer_that_it_is(says):
+    mlflow.log_expectation(trace_id=says("a"), name="answer", value="b")
+    says("b", False)
+    assert mlflow.dspy.examples_from_traces().skipped == {"rejected": 2}
+
+
 def test_a_failed_call_gives_an_example_if_it_was_corrected(call):
     dspy.configure(lm=scripted_lm(ValueError("no")))
     with pytest.raises(Exception, match="no"):
