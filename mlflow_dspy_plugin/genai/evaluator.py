@@ -133,7 +133,8 @@ def _example(row: Any, fields: Fields, targets: Mapping[str, Any], place: int) -
         raise InputError(f"Row {place}: {error.message}") from error
     if args:
         raise InputError(f"Row {place} is a bare value, and the names of the program's inputs are not known.")
-    return dspy.Example(**{**beside, **targets, **inputs}).with_inputs(*inputs)
+    # As a dict: a field may be called "base".
+    return dspy.Example({**beside, **targets, **inputs}).with_inputs(*inputs)
 
 
 def _evaluated(

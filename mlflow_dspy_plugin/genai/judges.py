@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 
 from mlflow_dspy_plugin.boundary import attempt
 from mlflow_dspy_plugin.errors import ScoringError
+from mlflow_dspy_plugin.genai.expected_names import OF_MLFLOW
 from mlflow_dspy_plugin.genai.scored_items import NO_OUTPUT, failure
 from mlflow_dspy_plugin.genai.scorers import failed
 from mlflow_dspy_plugin.programs.fields import Fields, fields_of
@@ -34,8 +35,10 @@ def judge(
     """Make an MLflow scorer of a DSPy program that judges, for `mlflow.genai.evaluate(..., scorers=[...])`.
 
     Each input of the program is looked up in the item, by its name: `inputs`, `outputs` and `expectations` are the
-    whole of them, as JSON where the field is a text; else it is a field of the inputs, the outputs or the
-    expectations, the first that has one; `expected_answer` is the expectation `answer`. By `mlflow.dspy.metric` it is a
+    whole of them, as JSON where the field is a text; else it is a field of the inputs, or else of the outputs;
+    `expected_answer` is the expectation `answer`, which is never taken for an output. Expectations that are called
+    `expected_...` already, or as MLflow's own scorers look for them (`guidelines`, `ground_truth`), have their own
+    names. An output that is a bare value is called as the only other expectation is. By `mlflow.dspy.metric` it is a
     metric too, and any optimizer of DSPy aligns the program.
 
     Args:
@@ -115,10 +118,26 @@ class ProgramJudge(Scorer):
 
 def _by_name(item: Mapping[str, Any]) -> dict[str, Any]:
     """All that an item has, by the names under which a program may ask for it."""
-    inputs, outputs, expected = (value if isinstance(value, dict) else {} for value in item.values())
+    inputs, expected = (_fields(item[part]) for part in ("inputs", "expectations"))
     prefixed = {f"{_EXPECTED}{name}": value for name, value in expected.items()}
+    # Others would stand in for an output that is not there, and be found right.
+    own = {name: value for name, value in expected.items() if not _may_be_an_output(name)}
     # What stands last wins.
-    return {**prefixed, **expected, **outputs, **inputs, **item}
+    return {**prefixed, **own, **_named(item["outputs"], expected), **inputs, **item}
+
+
+def _named(outputs: Any, expected: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs by name: a bare value has that of the only expectation that may be one of an output."""
+    names = [name for name in expected if _may_be_an_output(name)]
+    return {names[0]: outputs} if len(names) == 1 and not isinstance(outputs, dict) else _fields(outputs)
+
+
+def _may_be_an_output(name: str) -> bool:
+    return name not in OF_MLFLOW and not str(name).startswith(_EXPECTED)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _fitting(value: Any, type_: Any) -> Any:

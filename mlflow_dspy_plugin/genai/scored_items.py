@@ -23,7 +23,8 @@ def example_of(inputs: Any, expectations: Any) -> dspy.Example:
     inputs, expected = _fields(inputs, "inputs"), _fields(expectations, "expectations")
     if both := sorted(set(inputs) & set(expected)):
         raise ScoringError(f"{', '.join(both)} is both an input and an expectation. Rename one of the two.")
-    return dspy.Example(**inputs, **expected).with_inputs(*inputs)
+    # As a dict, here and below: a field may be called "base".
+    return dspy.Example({**inputs, **expected}).with_inputs(*inputs)
 
 
 def prediction_of(outputs: Any, expectations: Any) -> dspy.Prediction:
@@ -41,14 +42,14 @@ def prediction_of(outputs: Any, expectations: Any) -> dspy.Prediction:
     if outputs is None:
         raise ScoringError(NO_OUTPUT)
     if isinstance(outputs, (Mapping, dspy.Example)):
-        return dspy.Prediction(**dict(outputs.items()))
+        return dspy.Prediction(dict(outputs.items()))
     names = list(expectations or ())
     if len(names) != 1:
         raise ScoringError(
             f"The output is a bare value ({type(outputs).__name__}), and the expectations {names} do not tell what it "
             "is called. Have the program return a dict of fields."
         )
-    return dspy.Prediction(**{names[0]: outputs})
+    return dspy.Prediction({names[0]: outputs})
 
 
 def item_of(example: Any, prediction: Any) -> dict[str, Any]:

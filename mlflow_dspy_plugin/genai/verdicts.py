@@ -1,5 +1,6 @@
 """What people, and the data that they made, say of the outputs of a call: what is right instead, or that they are."""
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,13 +9,47 @@ from mlflow.entities import Assessment, AssessmentSourceType, Expectation, Feedb
 from mlflow.tracing.constant import AssessmentMetadataKey
 
 from mlflow_dspy_plugin import names
+from mlflow_dspy_plugin.genai.declared import Types, declared
+from mlflow_dspy_plugin.genai.expected_names import OF_MLFLOW, OF_THE_ONE_OUTPUT
 
-# Names under which MLflow's own tools expect the one output of a program.
-_OF_THE_ONE_OUTPUT = ("expected_response", "expected_output", "expected_answer", "ground_truth")
 # What a program has thought on the way; where its answer was wrong, this was too.
-_THOUGHTS = ("reasoning", "rationale", "trajectory")
-_GOOD = {"yes", "true", "correct", "right", "good", "pass", "positive", "thumbs_up", "thumbs up", "👍"}
-_BAD = {"no", "false", "incorrect", "wrong", "bad", "fail", "negative", "thumbs_down", "thumbs down", "👎"}
+THOUGHTS = ("reasoning", "rationale", "trajectory")
+# Classes of texts more often than what people say of an output.
+_CLASSES = ("positive", "negative")
+# What says that something is right, and what that it is not.
+_PAIRS = (
+    (True, False),
+    ("yes", "no"),
+    ("true", "false"),
+    ("correct", "incorrect"),
+    ("right", "wrong"),
+    ("good", "bad"),
+    ("pass", "fail"),
+    _CLASSES,
+    ("thumbs_up", "thumbs_down"),
+    ("thumbs up", "thumbs down"),
+    ("👍", "👎"),
+)
+# By type, too: 1 equals True.
+_GOOD = {(type(each), each): each is pair[0] for pair in _PAIRS for each in pair}
+_PAIR = {(type(each), each): pair for pair in _PAIRS for each in pair}
+# A type that takes this takes any text.
+_ANY_TEXT = "any text"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call has given.
+
+    Attributes:
+        values: Its outputs; none of a call that has failed.
+        names: The names of what it gives, or would have given; None where they are not known.
+        types: What its fields are declared as, as far as that is known.
+    """
+
+    values: Mapping[str, Any]
+    names: frozenset[str] | None
+    types: Types
 
 
 @dataclass(frozen=True)
@@ -43,18 +78,19 @@ class Verdict:
         corrected = {**outputs, **self.corrections}
         if all(name in outputs and outputs[name] == value for name, value in self.corrections.items()):
             return corrected
-        return {name: value for name, value in corrected.items() if name in self.corrections or name not in _THOUGHTS}
+        return {name: value for name, value in corrected.items() if name in self.corrections or name not in THOUGHTS}
 
 
-def verdict_on(outputs: Mapping[str, Any], assessments: Iterable[Assessment], fields: Mapping[str, str]) -> Verdict:
+def verdict_on(answer: Answer, assessments: Iterable[Assessment], fields: Mapping[str, str]) -> Verdict:
     """What assessments say of the outputs of a call.
 
     An expectation, whoever has made it, and the feedback of a person are corrections where they bear the name of an
-    output; the latest of a name counts. Other feedback of people is a verdict where it is yes or no, in MLflow's words
-    or as True or False; one no outweighs all else. What judges and code say is feedback, and no correction.
+    output. Other feedback of people is a verdict where it is yes or no, in MLflow's words or as True or False. The
+    latest of a name counts, whoever has said it; a no under one name outweighs a yes under another. What judges and
+    code say is feedback, and no correction.
 
     Args:
-        outputs: The outputs; none, if the call has failed.
+        answer: The outputs.
         assessments: Those of the call.
         fields: The names of assessments that speak of a field of another name, with that name.
     """
@@ -62,7 +98,7 @@ def verdict_on(outputs: Mapping[str, Any], assessments: Iterable[Assessment], fi
     corrections: dict[str, Any] = {}
     said: list[bool] = []
     for name, each in latest.items():
-        found = _corrections_of(fields.get(name, name), each, outputs)
+        found = _corrections_of(fields.get(name, name), each, answer)
         corrections |= found
         if not found and isinstance(each, Feedback) and (good := _is_good(each.value)) is not None:
             said.append(good)
@@ -91,24 +127,44 @@ def _time_of(assessment: Assessment) -> int:
     return assessment.last_update_time_ms or assessment.create_time_ms or 0
 
 
-def _corrections_of(name: str, assessment: Assessment, outputs: Mapping[str, Any]) -> dict[str, Any]:
+def _corrections_of(name: str, assessment: Assessment, answer: Answer) -> dict[str, Any]:
     """What an assessment says that outputs should be, by field."""
-    value = assessment.value
-    is_expected = isinstance(assessment, Expectation)
-    answers = [each for each in outputs if each not in _THOUGHTS]
-    if name in outputs or is_expected and not outputs and name not in _OF_THE_ONE_OUTPUT:
-        # A thumb on a field that is not itself yes or no says whether it is right, and not what is.
-        is_thumb = not is_expected and _is_good(value) is not None and type(outputs[name]) is not type(value)
-        return {} if is_thumb else {name: value}
-    if name in _OF_THE_ONE_OUTPUT and len(answers) == 1:
-        return {answers[0]: value}
-    if is_expected and isinstance(value, Mapping) and value and value.keys() <= outputs.keys():
+    value, is_expected = assessment.value, isinstance(assessment, Expectation)
+    if answer.names is None:
+        return {name: value} if is_expected and name not in OF_MLFLOW else {}
+    if name in OF_THE_ONE_OUTPUT and name not in answer.names:
+        outputs = [each for each in answer.names if each not in THOUGHTS]
+        name = outputs[0] if len(outputs) == 1 else name
+    if name in answer.names:
+        return {name: value} if is_expected or not _is_thumb(value, name, answer) else {}
+    if is_expected and isinstance(value, Mapping) and value and value.keys() <= answer.names:
         return dict(value)
     return {}
 
 
+def _is_thumb(value: Any, name: str, answer: Answer) -> bool:
+    """Whether a person says that a field is right or wrong, and not what is right."""
+    word = _word(value)
+    if _PAIR.get(word) in (None, _CLASSES):
+        return False
+    given, type_ = answer.values.get(name), answer.types.get(name)
+    # To "yes" the correction is "no"; to "Paris" it is that this is wrong, unless the field may be "no".
+    return _PAIR.get(_word(given)) is not _PAIR[word] and not _is_one_of(value, type_)
+
+
+def _is_one_of(value: Any, type_: Any) -> bool:
+    """Whether a type takes few values, and this is one of them."""
+    made, fits = declared(value, type_)
+    is_same = type(made) is type(value) and made == value
+    return fits and (is_same or isinstance(made, enum.Enum)) and not declared(_ANY_TEXT, type_)[1]
+
+
 def _is_good(value: Any) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    word = value.strip().lower() if isinstance(value, str) else None
-    return True if word in _GOOD else False if word in _BAD else None
+    return _GOOD.get(_word(value))
+
+
+def _word(value: Any) -> tuple[type, Any]:
+    """A value as the words of `_PAIRS` are looked up."""
+    if isinstance(value, str):
+        return str, value.strip().lower()
+    return type(value), value if isinstance(value, bool) else None

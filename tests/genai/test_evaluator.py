@@ -157,6 +157,13 @@ def test_other_columns_are_for_the_metric_and_columns_can_have_other_names(uri):
     assert evaluate(uri, data, metric=weighty, col_mapping={"question": "asked"}).metrics["weighty/mean"] == 0.625
 
 
+def test_a_column_may_be_called_as_an_argument_of_dspys_own_classes(uri):
+    def based(example, prediction):
+        return example.base / 4
+
+    assert evaluate(uri, TABLE.assign(base=[1, 2, 3, 4]), metric=based).metrics["based/mean"] == 0.625
+
+
 def test_targets_without_a_name_are_the_target(uri):
     def hit(example, prediction):
         return example.target == prediction.answer

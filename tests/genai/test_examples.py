@@ -78,6 +78,45 @@ def test_a_persons_feedback_under_the_name_of_an_output_corrects_it(call):
     ]
 
 
+@pytest.mark.parametrize("value", ["correct", "Yes", True])
+def test_a_persons_yes_under_the_name_of_an_output_accepts_it(call, value):
+    mlflow.log_feedback(trace_id=call(question="why"), name="answer", value=value, source=ADA)
+    for options in ({}, {"program": Draft()}):
+        assert [each.answer for each in mlflow.dspy.examples_from_traces(**options)] == ["a"]
+
+
+@pytest.mark.parametrize("value", ["no", "wrong", False])
+@pytest.mark.parametrize("name", ["answer", "expected_response"])
+def test_a_persons_no_under_the_name_of_an_output_rejects_it(call, name, value):
+    trace_id = call(dspy.Predict("question -> answer"), question="why")
+    mlflow.log_feedback(trace_id=trace_id, name=name, value=value, source=ADA)
+    assert mlflow.dspy.examples_from_traces().skipped == {"rejected": 1}
+
+
+@pytest.mark.parametrize(("given", "value"), [("yes", "no"), ("Positive", "negative"), ("neutral", "positive")])
+def test_where_the_output_is_such_a_word_another_of_its_pair_corrects_it(call, given, value):
+    dspy.configure(lm=scripted_lm({"answer": given}))
+    program = dspy.Predict("question -> answer")
+    mlflow.log_feedback(trace_id=call(program, question="why"), name="answer", value=value, source=ADA)
+    assert [each.answer for each in mlflow.dspy.examples_from_traces()] == [value]
+    mlflow.log_feedback(trace_id=call(program, question="how"), name="answer", value="correct", source=ADA)
+    assert [each.answer for each in mlflow.dspy.examples_from_traces()] == [given, value]
+
+
+@pytest.mark.parametrize("kind", ["Literal['unknown', 'yes']", "Literal['unknown', 'yes'] | None"])
+def test_where_the_output_is_one_of_some_words_they_correct_it(call, kind):
+    dspy.configure(lm=scripted_lm({"answer": "unknown"}))
+    program = dspy.Predict(dspy.Signature(f"question -> answer: {kind}"))
+    mlflow.log_feedback(trace_id=call(program, question="why"), name="answer", value="yes", source=ADA)
+    for options in ({"program": program}, {"predictor": program}):
+        assert [each.answer for each in mlflow.dspy.examples_from_traces(**options)] == ["yes"]
+
+
+def test_an_expectation_corrects_whatever_word_it_is(call):
+    mlflow.log_expectation(trace_id=call(question="why"), name="answer", value="no", source=ADA)
+    assert [each.answer for each in mlflow.dspy.examples_from_traces()] == ["no"]
+
+
 @pytest.mark.parametrize("value", [True, "yes", "Correct", "👍"])
 def test_a_persons_yes_accepts_the_outputs(call, value):
     mlflow.log_feedback(trace_id=call(question="why"), name="helpful", value=value, source=ADA)
@@ -150,6 +189,49 @@ def test_calls_with_the_same_inputs_are_one_example_and_the_last_word_counts(cal
     assert examples.trace_ids == [first] and examples.skipped == {"duplicate": 2}
 
 
+@pytest.fixture
+def says(call):
+    """Calls a program that answers so, and has a person find it right or wrong; tells the id of the trace."""
+
+    def says_(answer, is_right=None, reasoning="r"):
+        dspy.configure(lm=scripted_lm({"answer": answer, "reasoning": reasoning}))
+        trace_id = call(dspy.ChainOfThought("question -> answer"), question="why")
+        if is_right is not None:
+            mlflow.log_feedback(trace_id=trace_id, name="is_right", value=is_right, source=ADA)
+        return trace_id
+
+    return says_
+
+
+@pytest.mark.parametrize("before", [True, None], ids=["accepted before", "not judged before"])
+def test_an_answer_that_was_rejected_later_is_no_example(says, before):
+    says("a", before)
+    says("a", False, reasoning="for another reason")
+    examples = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert examples == [] and examples.skipped == {"rejected": 2}
+
+
+def test_an_answer_that_was_accepted_later_is_an_example(says):
+    says("a", False)
+    trace_id = says("a", True)
+    examples = mlflow.dspy.examples_from_traces()
+    assert examples.trace_ids == [trace_id] and examples.skipped == {"rejected": 1}
+
+
+def test_a_no_to_one_answer_says_nothing_of_another(says):
+    says("a", True)
+    says("b", True)
+    says("b", False)
+    examples = mlflow.dspy.examples_from_traces()
+    assert [each.answer for each in examples] == ["a"] and examples.skipped == {"rejected": 2}
+
+
+def test_a_correction_is_rejected_with_the_answer_that_it_is(says):
+    mlflow.log_expectation(trace_id=says("a"), name="answer", value="b")
+    says("b", False)
+    assert mlflow.dspy.examples_from_traces().skipped == {"rejected": 2}
+
+
 def test_a_failed_call_gives_an_example_if_it_was_corrected(call):
     dspy.configure(lm=scripted_lm(ValueError("no")))
     with pytest.raises(Exception, match="no"):
@@ -158,6 +240,62 @@ def test_a_failed_call_gives_an_example_if_it_was_corrected(call):
     assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"unjudged": 1}
     mlflow.log_expectation(trace_id=trace.info.trace_id, name="answer", value="b")
     assert told(mlflow.dspy.examples_from_traces()) == [({"question": "why", "answer": "b"}, {"question"})]
+
+
+class Failing(dspy.Module):
+    def forward(self, question):
+        raise ValueError("no")
+
+
+@pytest.fixture
+def failed():
+    """Calls a program that fails, and tells the id of the trace."""
+
+    def failed_(program, **inputs):
+        dspy.configure(lm=scripted_lm(ValueError("no")))
+        with pytest.raises(Exception, match="no"):
+            program(**inputs)
+        (trace,) = mlflow.search_traces(return_type="list")
+        return trace.info.trace_id
+
+    return failed_
+
+
+def test_of_a_failed_call_nothing_is_a_label_that_is_no_output(failed):
+    trace_id = failed(Failing(), question="why")
+    for name in ("guidelines", "expected_facts", "expected_response"):
+        mlflow.log_expectation(trace_id=trace_id, name=name, value=["be kind"])
+    for options in ({}, {"program": Failing()}):
+        assert mlflow.dspy.examples_from_traces(**options).skipped == {"unjudged": 1}
+
+
+class Asking(dspy.Module):
+    """Has one predictor, whose outputs are its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask = dspy.ChainOfThought("question -> answer")
+
+    def forward(self, question):
+        return self.ask(question=question)
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "name"),
+    [
+        (dspy.ChainOfThought("question -> answer"), {}, "expected_response"),
+        (Asking(), {"program": Asking()}, "expected_response"),
+        (Asking(), {"predictor": Asking().ask}, "answer"),
+    ],
+    ids=["signature", "program", "predictor"],
+)
+def test_of_a_failed_call_the_signature_tells_the_outputs(failed, program, options, name):
+    trace_id = failed(program, question="why")
+    mlflow.log_expectation(trace_id=trace_id, name="guidelines", value=["be kind"])
+    mlflow.log_expectation(trace_id=trace_id, name="tone", value="kind")
+    assert mlflow.dspy.examples_from_traces(**options).skipped == {"unjudged": 1}
+    mlflow.log_expectation(trace_id=trace_id, name=name, value="b")
+    assert told(mlflow.dspy.examples_from_traces(**options)) == [({"question": "why", "answer": "b"}, {"question"})]
 
 
 # -- one predictor --------------------------------------------------------------------------------
@@ -183,6 +321,83 @@ def test_what_is_said_of_a_trace_holds_for_the_predictor_that_has_the_field(call
     assert dict(example.items()) == {"question": "why", "draft": "d", "answer": "b", "sure": True}
     assert example._input_keys == {"question", "draft"}
     assert mlflow.dspy.examples_from_traces(predictor=Draft().write).skipped == {"unjudged": 1}
+
+
+@pytest.mark.parametrize("options", [{}, {"fields": {"truth": "expected_response"}}], ids=str)
+def test_what_the_one_output_of_the_program_should_be_is_no_label_of_a_step_before_it(call, options):
+    class Rag(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.ask = dspy.Predict("question -> draft")
+            self.answer = dspy.ChainOfThought("question, draft -> answer")
+
+        def forward(self, question):
+            return self.answer(question=question, draft=self.ask(question=question).draft)
+
+    name = next(iter(options.get("fields", {"expected_response": None})))
+    mlflow.log_expectation(trace_id=call(Rag(), question="why"), name=name, value="b")
+    assert mlflow.dspy.examples_from_traces(predictor=Rag().ask, **options).skipped == {"unjudged": 1}
+    (example,) = mlflow.dspy.examples_from_traces(predictor=Rag().answer, **options)
+    assert dict(example) == {"question": "why", "draft": "d", "answer": "b"}
+
+
+class Refined(dspy.Module):
+    """Asks two predictors that differ in what they are told, and not in their fields."""
+
+    def __init__(self, first="Draft.", second="Refine."):
+        super().__init__()
+        self.first = dspy.ChainOfThought(dspy.Signature("question -> answer", first))
+        self.second = dspy.Predict(dspy.Signature("question -> answer", second))
+
+    def forward(self, question):
+        self.first(question=question)
+        return self.second(question=f"{question}, again")
+
+
+@pytest.mark.parametrize("told", ["Draft.", "Draft. " * 5_000], ids=["short", "long"])
+def test_predictors_of_the_same_fields_are_known_by_their_instructions(call, told):
+    program = Refined(told)
+    trace_id = call(program, question="why")
+    span_id = span_of(trace_id, "question -> answer")
+    mlflow.log_expectation(trace_id=trace_id, span_id=span_id, name="answer", value="b")
+    assert mlflow.dspy.examples_from_traces(predictor=program.first).skipped == {"unjudged": 1}
+    (first,) = mlflow.dspy.examples_from_traces(predictor=program.first, unjudged=True)
+    (second,) = mlflow.dspy.examples_from_traces(predictor=program.second)
+    assert (first.question, second.question, second.answer) == ("why", "why, again", "b")
+    assert len(mlflow.dspy.examples_from_traces(predictor="question -> answer", unjudged=True)) == 2
+    # Neither was told so in this trace.
+    assert mlflow.dspy.examples_from_traces(predictor=Refined("Other.").first).skipped == {"no program": 1}
+
+
+@pytest.mark.parametrize(("name", "value"), [("truth", "b"), ("expected", {"answer": "b"}), ("expected_response", "b")])
+def test_what_is_said_of_a_field_that_two_predictors_have_is_said_of_neither(call, name, value):
+    program = Refined()
+    mlflow.log_expectation(trace_id=call(program, question="why"), name=name, value=value)
+    for predictor in (program.first, program.second):
+        found = mlflow.dspy.examples_from_traces(predictor=predictor, fields={"truth": "answer"})
+        assert found.skipped == {"unjudged": 1}
+    assert mlflow.dspy.examples_from_traces(fields={"truth": "answer"})[0].answer == "b"
+
+
+def test_a_predictor_may_have_been_told_something_else_since(call):
+    program = dspy.Predict("question -> answer")
+    call(program, question="why")
+    program.signature = program.signature.with_instructions("Better.")
+    assert len(mlflow.dspy.examples_from_traces(predictor=program, unjudged=True)) == 1
+
+
+def test_a_module_with_a_predictor_inside_has_inputs_of_its_own(call):
+    class Polite(dspy.Module):
+        def __init__(self):
+            super().__init__()
+            self.predict = dspy.Predict("question -> answer")
+
+        def forward(self, text, tone):
+            return self.predict(question=text + tone)
+
+    call(Polite(), text="why", tone="?")
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert example.inputs().toDict() == {"text": "why", "tone": "?"}
 
 
 def test_a_predictor_that_is_not_there_is_counted(call):
@@ -372,6 +587,23 @@ def test_traces_are_taken_in_every_form(call):
     (newest,) = mlflow.dspy.examples_from_traces(max_results=1, unjudged=True)
     assert newest.question == "b"
     assert len(mlflow.dspy.examples_from_traces(experiment_ids=["0"], unjudged=True)) == 0
+
+
+def test_a_text_may_be_the_id_of_one_trace(call):
+    trace_id, _ = (call(question=each) for each in "ab")
+    assert mlflow.dspy.examples_from_traces(trace_id, unjudged=True).trace_ids == [trace_id]
+
+
+@pytest.mark.parametrize("given", ["1", ["1"]])
+def test_a_field_may_be_called_args(call, given):
+    call(dspy.Predict("args: Any, question -> answer"), args=given, question="why")
+    (example,) = mlflow.dspy.examples_from_traces(unjudged=True)
+    assert example.inputs().toDict() == {"args": given, "question": "why"}
+
+
+def test_arguments_without_names_are_counted(call):
+    Draft()("why")
+    assert mlflow.dspy.examples_from_traces(unjudged=True).skipped == {"no names": 1}
 
 
 def test_more_traces_than_a_page_are_all_found(call, monkeypatch):

@@ -57,6 +57,42 @@ def test_a_module_that_can_only_be_awaited_judges():
     assert mlflow.dspy.judge(Awaited(), "good").run(**ITEMS[0], outputs={"answer": "a"}).value is True
 
 
+class Agrees(dspy.Module):
+    """Finds an answer right that is the expected one, and tells what it saw."""
+
+    def forward(self, question, answer, expected_answer):
+        return {"agrees": answer == expected_answer, "rationale": f"{answer}, not {expected_answer}"}
+
+
+def test_an_output_without_a_name_is_called_as_the_only_expectation():
+    items = [{"inputs": {"question": "q"}, "expectations": {"answer": "Rome", "guidelines": ["Be kind."]}}]
+    judge = mlflow.dspy.judge(Agrees(), "agrees")
+    result = mlflow.genai.evaluate(data=items, predict_fn=lambda question: "Paris", scorers=[judge])
+    assert result.metrics["agrees/mean"] == 0.0
+    said = judge.run(**items[0], outputs="Paris")
+    assert (said.value, said.rationale) == (False, "Paris, not Rome")
+
+
+@pytest.mark.parametrize("outputs", [{"reply": "Paris"}, {"reply": "Paris", "sure": True}], ids=str)
+def test_what_is_expected_is_never_taken_for_the_answer(outputs):
+    judge = mlflow.dspy.judge(Agrees(), "agrees")
+    said = judge.run(inputs={"question": "q"}, outputs=outputs, expectations={"answer": "Rome"})
+    assert said.value is None
+    assert "It takes answer, and the item has" in said.error.error_message
+    example = dspy.Example(question="q", answer="Rome").with_inputs("question")
+    with pytest.raises(ScoringError, match="It takes answer, and the item has"):
+        mlflow.dspy.metric(judge)(example, dspy.Prediction(**outputs))
+
+
+@pytest.mark.parametrize("outputs", ["Paris", {"answer": "Paris"}], ids=str)
+@pytest.mark.parametrize("name", ["guidelines", "ground_truth", "expected_response", "expected_tone"])
+def test_an_expectation_with_a_name_of_no_output_is_found_by_it(name, outputs):
+    program = judging(f"outputs, {name} -> good: bool", good="True")
+    said = mlflow.dspy.judge(program, "good").run(inputs={}, outputs=outputs, expectations={name: "the truth"})
+    assert said.value is True
+    assert "the truth" in requests_of(program) and "Paris" in requests_of(program)
+
+
 def test_which_output_is_what_can_be_said():
     program = judging("answer -> grade: int, remark, mood", grade="2", remark="Hm.", mood="sad")
     said = mlflow.dspy.judge(program, "graded", value="grade", rationale="remark").run(outputs={"answer": "a"})

@@ -70,6 +70,16 @@ def test_the_metric_sees_inputs_and_expectations_as_one_example():
 
 
 @pytest.mark.parametrize(
+    "outputs", [{"base": "o"}, dspy.Prediction({"base": "o"}), "o"], ids=["dict", "prediction", "text"]
+)
+def test_fields_may_be_called_as_an_argument_of_dspys_own_classes(outputs):
+    seen = []
+    item = {"inputs": {"question": "q"}, "expectations": {"base": "e"}}
+    ask(lambda example, prediction: seen.append((dict(example), dict(prediction))) or True, item, outputs)
+    assert seen == [({"question": "q", "base": "e"}, {"base": "o"})]
+
+
+@pytest.mark.parametrize(
     "outputs", [dspy.Prediction(answer="a"), {"answer": "a"}, "a"], ids=["prediction", "dict", "text"]
 )
 def test_an_output_is_a_prediction_a_dict_or_the_value_of_the_only_expectation(outputs):
