@@ -80,6 +80,21 @@ class ProgramRun:
     result: Any
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own_variables() -> Iterator[None]:
+    """What a module sets is set for its own processes alone: `mlflow.set_experiment` sets a variable, too."""
+    before = _variables_of_mlflow()
+    yield
+    for name in _variables_of_mlflow():
+        del os.environ[name]
+    os.environ.update(before)
+    mlflow.tracking.fluent._active_experiment_id = None
+
+
+def _variables_of_mlflow() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment variables of every process: nothing of the caller's MLflow, DSPy or keys."""

@@ -1,5 +1,7 @@
 """Models that the flavor of MLflow itself has saved load, and its tracer stays behind."""
 
+from dataclasses import replace
+
 import dspy
 import mlflow
 import pytest
@@ -109,7 +111,8 @@ def test_settings_that_were_not_set_when_it_was_saved_do_not_hide_the_user_s(sav
             return str(dspy.settings.rm)
 
     model = mlflow.pyfunc.load_model(str(saved[0] / "pickle"))
-    model._model_impl.model = Look()
+    served = model._model_impl
+    served._loaded = replace(served._loaded, program=Look())
     assert model.predict({"question": "?"}) == "mine"
 
 
