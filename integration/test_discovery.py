@@ -108,16 +108,19 @@ def test_without_dspy_the_first_use_gives_the_install_line():
         "    try: getattr(mlflow.dspy, name)\n"
         "    except ImportError as e: report[name] = [isinstance(e, MlflowException), str(e), e.name]\n"
     )
-    # Two runs are compared without dspy.
-    assert len(report) == 8
+    # Runs are compared, and some names looked at, without dspy.
+    assert len(report) == 17
     for is_mlflow_error, message, missing in report.values():
         assert is_mlflow_error and missing == "dspy"
         assert "pip install 'dspy>=3.0.3'" in message
 
 
-@pytest.mark.parametrize(("module", "error"), [("discovery", "ValueError"), ("names", "SyntaxError")])
-def test_whatever_fails_in_the_plugin_mlflow_imports_with_one_warning(module, error, tmp_path):
-    """A finder put first makes a module of the plugin fail as a broken installation would."""
+@pytest.mark.parametrize(("module", "error", "warnings"), [("discovery", "ValueError", 1), ("names", "SyntaxError", 3)])
+def test_whatever_fails_in_the_plugin_mlflow_imports_with_a_warning(module, error, warnings, tmp_path):
+    """A finder put first makes a module of the plugin fail as a broken installation would.
+
+    MLflow itself warns of each entry point for datasets.
+    """
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "class Broken:\n"
@@ -128,5 +131,5 @@ def test_whatever_fails_in_the_plugin_mlflow_imports_with_one_warning(module, er
     done = python("import mlflow; print(mlflow.dspy.autolog.__module__)", PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["mlflow.dspy.autolog"]
-    assert done.stderr.count("Warning") == 1
+    assert done.stderr.count("Warning") == warnings
     assert "mlflow-dspy-plugin" in done.stderr and f"{error}: no disk left" in done.stderr

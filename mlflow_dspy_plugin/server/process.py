@@ -23,6 +23,8 @@ from mlflow_dspy_plugin.server.settings import ServerSettings
 # closes first may just be taking a request.
 _IDLE_SECONDS = 75
 _THREADS_SECONDS = 3
+# What anyio calls the threads that programs run in; idle ones end with the event loop.
+_WORKER = "AnyIO worker thread"
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -40,8 +42,10 @@ def serve(settings: ServerSettings) -> None:
         # uvicorn exits where the app cannot begin.
         with _ending_well(), contextlib.suppress(SystemExit):
             server.run()
+        server.has_ended = server.started
     finally:
-        server.patience.cancel()
+        if not server.has_ended:
+            server.patience.cancel()
     if not server.started:
         raise DeploymentError("The server could not begin. What it has logged says why.")
 
@@ -50,13 +54,19 @@ class _Server(uvicorn.Server):
     """A server that does not wait at its end for threads in which programs hang: nobody waits for their answers.
 
     Attributes:
-        patience: Ends the process some time after all else has ended, unless it is cancelled.
+        has_ended: Whether its event loop has ended well.
+        patience: Ends the process some time after all else has ended, where threads hang that Python would wait for.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.patience = threading.Timer(_THREADS_SECONDS, os._exit, (0,))
+        self.has_ended = False
+        self.patience = threading.Timer(_THREADS_SECONDS, self._end_hanging)
         self.patience.daemon = True
+
+    def _end_hanging(self) -> None:
+        if not self.has_ended or any(thread.name == _WORKER for thread in threading.enumerate()):
+            os._exit(0)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """End; at once, if models are still being loaded: there is nothing to lose, and that may take minutes."""
