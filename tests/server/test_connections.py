@@ -62,6 +62,7 @@ def test_a_connection_that_does_not_say_what_it_wants_is_closed(connection, said
 
 
 def test_a_byte_now_and_then_keeps_no_connection_open(connection):
+    connection.sendall(b"POST / HTTP/1.1\r\nHost: ")
     stop = threading.Event()
 
     def drip() -> None:
