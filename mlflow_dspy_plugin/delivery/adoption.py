@@ -35,7 +35,8 @@ class _Adoption:
         self._seen: Any = None
         self._processors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._deliveries: dict[str, Delivery] = {}
-        self._undos = [requests_at_once()]
+        # Before the first trace begins: MLflow would ask the store where it belongs.
+        self._undos = [requests_at_once(), mlflow_export.after_making(adopt)]
         self._reads_wait = False
 
     def adopt(self) -> None:

@@ -18,11 +18,12 @@ from mlflow.tracing.utils import (
     TraceJSONEncoder,
     encode_span_id,
     generate_assessment_id,
-    get_experiment_id_for_trace,
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status
+
+from mlflow_dspy_plugin.seams.trace_places import experiment_of
 
 _NANOSECONDS = 1_000_000_000
 # From MLflow 3.5 on its span processor does this where a root ends, before its exporter does.
@@ -144,7 +145,7 @@ def take_part(top: ReadableSpan) -> Ended | None:
         taken = [spans.pop(each) for each in below if each in spans and spans[each].end_time_ns is not None]
         ended = [span.to_immutable_span() for span in taken]
     trace = Trace(live.info, TraceData(ended))
-    return Ended(trace_id, get_experiment_id_for_trace(top), None, trace, (), live.workspace, partial=True)
+    return Ended(trace_id, experiment_of(top), None, trace, (), live.workspace, partial=True)
 
 
 def to_line(ended: Ended) -> bytes:

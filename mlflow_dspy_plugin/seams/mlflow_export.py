@@ -22,6 +22,9 @@ from opentelemetry import trace as otel_trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from mlflow_dspy_plugin.seams.patch import patch
+from mlflow_dspy_plugin.seams.trace_places import forget_places, know_places
+
 # The methods of MLflow's client that read or change what is stored.
 _READS = (
     "_search_traces",
@@ -49,6 +52,25 @@ _HAS_WRAPPER = hasattr(mlflow_provider, "provider")
 
 def _older_provider() -> Any:
     return mlflow_provider._MLFLOW_TRACER_PROVIDER
+
+
+# What makes the provider; older releases call it otherwise.
+_MAKING = "_initialize_tracer_provider"
+if not hasattr(mlflow_provider, _MAKING):
+    _MAKING = "_setup_tracer_provider"
+
+
+def after_making(adopt: Callable[[], None]) -> Callable[[], None]:
+    """Call `adopt` whenever MLflow has made its tracer provider, before the first span of that; returns the undo."""
+
+    def make(original):
+        def made(*args: Any, **kwargs: Any) -> None:
+            original(*args, **kwargs)
+            adopt()
+
+        return made
+
+    return patch(mlflow_provider, _MAKING, make)
 
 
 def processors() -> list[MlflowV3SpanProcessor]:
@@ -108,6 +130,7 @@ def replace_exporter(processor: MlflowV3SpanProcessor, exporter: SpanExporter) -
     # MLflow shuts a processor down with its provider, or where a user ends the threads of logging, and the spans that
     # still run are lost with it.
     processor.shutdown = exporter.shutdown
+    know_places(processor)
     if batching is not None:
         # Never None again: another thread may be between asking for it and calling it.
         processor._batch_delegate = _Direct(exporter)
@@ -118,6 +141,7 @@ def restore_exporter(processor: MlflowV3SpanProcessor, theirs: MlflowV3SpanExpor
     """Give a processor its own exporter back."""
     processor.span_exporter = theirs
     del processor.shutdown
+    forget_places(processor)
     if getattr(processor, "_batch_delegate", None) is not None:
         processor._batch_delegate = base_mlflow._create_batch_span_processor(theirs)
 

@@ -111,12 +111,10 @@ def same(rows, expected):
 
 
 def test_the_sizes_are_those_that_mlflow_computes(install):
-    """The first trace goes MLflow's way: tracing begins with it."""
-    install()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_ENABLE_ASYNC_TRACE_LOGGING", "false")
         program("why")
-    adoption.adopt()
+    install()
     program("why")
     adoption.flush()
     theirs, ours = [int(each.info.trace_metadata["mlflow.trace.sizeBytes"]) for each in search()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import mlflow
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,6 +16,7 @@ from tests.fakes import runs
 
 START = "/api/3.0/mlflow/traces"
 SPANS = "/v1/traces"
+EXPERIMENTS = "/api/2.0/mlflow/experiments/"
 
 
 class TrackingServer:
@@ -23,6 +24,8 @@ class TrackingServer:
 
     Attributes:
         started: How often each trace was started, by its id.
+        places: The experiment of each trace that was started.
+        experiments: The ids of experiments by their names.
         runs: The runs that were made.
         spans: How many spans of each trace it was sent, by the trace's id.
         asked: How often each path was asked for.
@@ -35,6 +38,8 @@ class TrackingServer:
     def __init__(self, artifacts: str) -> None:
         self.artifacts = artifacts
         self.started: Counter[str] = Counter()
+        self.places: dict[str, str] = {}
+        self.experiments: dict[str, str] = {}
         self.spans: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.refuse: Callable[[str, str | None], int | None] = lambda path, trace_id: None
@@ -56,14 +61,28 @@ class TrackingServer:
         if path.startswith(runs.BASE):
             status, answer = self.runs.answer(path, query, body)
             return self.lose(path) or status, json.dumps(answer).encode()
+        if path.startswith(EXPERIMENTS):
+            status, answer = self._experiment(path.removeprefix(EXPERIMENTS), query, body)
+            return status, json.dumps(answer).encode()
         if path == START:
             self.started[trace_id] += 1
+            place = given["trace"]["trace_info"]["trace_location"]
+            self.places[trace_id] = place["mlflow_experiment"]["experiment_id"]
             tags = {"mlflow.trace.spansLocation": "TRACKING_STORE", "mlflow.artifactLocation": self.artifacts}
             given["trace"]["trace_info"].setdefault("tags", {}).update(tags)
             return 200, json.dumps(given).encode()
         if path == SPANS:
             self.spans += Counter(spans_in(body))
         return 200, mlflow.__version__.encode() if path == "/version" else b""
+
+    def _experiment(self, asked: str, query: str, body: bytes) -> tuple[int, dict]:
+        if asked == "create":
+            experiment_id = self.experiments.setdefault(json.loads(body)["name"], str(len(self.experiments) + 1))
+            return 200, {"experiment_id": experiment_id}
+        [name] = parse_qs(query)["experiment_name"]
+        if name not in self.experiments:
+            return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"There is no experiment {name}"}
+        return 200, {"experiment": {"experiment_id": self.experiments[name], "name": name}}
 
 
 def spans_in(body: bytes) -> Iterator[str]:
