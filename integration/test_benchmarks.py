@@ -1,4 +1,7 @@
-"""The benchmarks run, and measure what they say; how fast anything is, is not tested."""
+"""The benchmarks run, and measure what they say; how fast anything is, is not tested.
+
+Those that begin a server of each contender run with `WHOLE=1` in the environment.
+"""
 
 import json
 import os
@@ -8,6 +11,8 @@ import pytest
 from benchmarks.tracing.contenders import CONTENDERS
 from integration.conftest import ROOT
 from integration.processes import PYTHON, run
+
+whole = pytest.mark.skipif(not os.environ.get("WHOLE"), reason="begins many servers; WHOLE=1 does")
 
 
 def test_the_packaging_benchmark_measures_both_flavors(tmp_path, environment):
@@ -44,6 +49,7 @@ def test_the_tracking_benchmark_measures_all_contenders(tmp_path, environment):
             assert figures["runs"] == (0 if name == "none" else 1 + figures["candidates"])
 
 
+@whole
 def test_the_serving_benchmark_measures_all_contenders(tmp_path, environment):
     figures_file = tmp_path / "figures.json"
     command = [PYTHON, "-m", "benchmarks.serving", "--quick", "--json", figures_file]
@@ -64,6 +70,7 @@ def test_the_serving_benchmark_measures_all_contenders(tmp_path, environment):
         assert min(measured["first"] + measured["later"]) > 0
 
 
+@whole
 def test_the_server_benchmark_measures_all_contenders(tmp_path, environment):
     figures_file = tmp_path / "figures.json"
     command = [PYTHON, "-m", "benchmarks.server", "--quick", "--json", figures_file]

@@ -38,7 +38,9 @@ def never_raises(handler: Callable[..., None]) -> Callable[..., None]:
             handler(*args, **kwargs)
         except Exception:
             if not is_silent():
-                _logger.warning("%s failed; the program goes on.", getattr(handler, "__qualname__", handler), exc_info=True)
+                _logger.warning(
+                    "%s failed; the program goes on.", getattr(handler, "__qualname__", handler), exc_info=True
+                )
             if os.environ.get("MLFLOW_AUTOLOGGING_TESTING") == "true":
                 raise
 
