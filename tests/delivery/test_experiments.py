@@ -138,6 +138,9 @@ def test_mlflow_asks_as_before_once_tracing_ends_here(named, server):
     ask()
     adoption.flush()
     mlflow.dspy.autolog(disable=True)
-    with mlflow.start_span("mine"):
+    with mlflow.start_span("mine") as span:
         pass
     assert server.asked[f"{EXPERIMENTS}get-by-name"] == 2
+    # MLflow would wait for ever for a server that has ended meanwhile.
+    mlflow.flush_trace_async_logging()
+    assert server.places[span.trace_id] == server.experiments["bears"]
