@@ -35,7 +35,8 @@ class _Adoption:
         self._seen: Any = None
         self._processors: weakref.WeakSet[Any] = weakref.WeakSet()
         self._deliveries: dict[str, Delivery] = {}
-        # Before the first trace begins: MLflow would ask the store where it belongs.
+        # Before the first trace begins, MLflow would ask the store where it belongs. What it puts back without making
+        # it anew is adopted once a trace is under way.
         self._undos = [requests_at_once(), mlflow_export.after_making(adopt)]
         self._reads_wait = False
 

@@ -144,3 +144,13 @@ def test_mlflow_asks_as_before_once_tracing_ends_here(named, server):
     # MLflow would wait for ever for a server that has ended meanwhile.
     mlflow.flush_trace_async_logging()
     assert server.places[span.trace_id] == server.experiments["bears"]
+
+
+def test_what_mlflow_puts_back_unseen_is_adopted_at_the_next_trace(unsettled):
+    """MLflow traces nothing while it logs and loads models, and their code may switch this on."""
+    with mlflow.start_span("before"):
+        pass
+    mlflow.tracing.provider.trace_disabled(mlflow.dspy.autolog)()
+    ask()
+    adoption.flush()
+    assert adoption.report().written == 1
